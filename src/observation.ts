@@ -1,0 +1,60 @@
+/**
+ * Everything that can be observed of a running instance, as one sum type.
+ *
+ * Code says what happened by calling `observe`; the logger and the metrics
+ * switch on `type`, exhaustively, and tests await observations.
+ */
+
+/** Where a resuming subscription got its missing commits from. */
+export type ResumeSource = 'ring' | 'log' | 'reset';
+
+/** Why the feed read the log. */
+export type ReadReason = 'connected' | 'confirm' | 'large' | 'parts' | 'snapshot' | 'retry';
+
+export type Observation =
+  // listener
+  | { type: 'listener.connected'; first: boolean; attempts: number }
+  | { type: 'listener.lost'; reason: string }
+  | { type: 'listener.retry'; attempt: number; reason: string }
+  | { type: 'listener.checked'; durationMs: number }
+  // feed
+  | { type: 'feed.read'; reason: ReadReason; commits: number; durationMs: number }
+  | { type: 'feed.read_failed'; reason: ReadReason; error: string; retryInMs: number }
+  | { type: 'feed.caught_up' }
+  | { type: 'feed.commit'; xid: bigint; source: 'inline' | 'read'; changes: number; lagMs: number }
+  | { type: 'feed.malformed'; what: string }
+  | { type: 'feed.queue_usage'; fraction: number }
+  | { type: 'feed.log_size'; bytes: number }
+  | { type: 'catalog.loaded'; tables: number; durationMs: number }
+  | { type: 'catalog.failed'; error: string }
+  // hub
+  | { type: 'session.opened'; session: string; transport: string }
+  | { type: 'session.closed'; session: string; code: number; reason: string }
+  | { type: 'session.slow'; session: string; bufferedBytes: number }
+  | { type: 'session.error'; session: string; code: string }
+  | { type: 'subscription.added'; topic: string }
+  | { type: 'subscription.removed'; topic: string }
+  | { type: 'subscription.resumed'; source: ResumeSource; commits: number }
+  | { type: 'frame.published'; frames: number; bytes: number }
+  // log keeping
+  | { type: 'log.pruned'; slots: number; bytes: number }
+  | { type: 'log.prune_failed'; error: string }
+  | { type: 'migration.applied'; name: string }
+  // process
+  | { type: 'pool.error'; error: string }
+  | { type: 'server.listening'; url: string }
+  | { type: 'server.draining'; sessions: number }
+  | { type: 'server.stopped' };
+
+/** Tells an observation to whoever watches. It never throws and never waits. */
+export type Observe = (observation: Observation) => void;
+
+/** The observation of one type, for those who await it. */
+export type ObservationOf<T extends Observation['type']> = Extract<Observation, { type: T }>;
+
+/** The one-line text of whatever was thrown. */
+export function reasonOf(thrown: unknown): string {
+  if (thrown instanceof AggregateError && thrown.errors.length > 0) return reasonOf(thrown.errors[0]);
+  const text = thrown instanceof Error ? thrown.message || thrown.name : String(thrown);
+  return text.replace(/\s+/g, ' ').trim();
+}
