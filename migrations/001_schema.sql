@@ -33,6 +33,7 @@ create table if not exists rowcast.relation (
   column_numbers int2[],
   key            text[] not null,
   key_numbers    int2[] not null,
+  numbered       oid not null,
   access         text not null check (access in ('public', 'authenticated', 'scoped')),
   scope          jsonb,
   since          xid8 not null
@@ -40,6 +41,7 @@ create table if not exists rowcast.relation (
 comment on table rowcast.relation is 'The tables that rowcast.watch was called for, with their settings. Read rowcast.watched instead.';
 comment on column rowcast.relation.columns is 'The columns that are published, by their names when watch was called; null: all of them, later ones too.';
 comment on column rowcast.relation.column_numbers is 'The same by attribute number, which a rename leaves alone.';
+comment on column rowcast.relation.numbered is 'The table that the numbers were read from: not this one after a dump and restore, then the names count.';
 comment on column rowcast.relation.since is 'The transaction that began watching: what a cursor from before it missed cannot be had.';
 
 insert into rowcast.migration (name) values ('001_schema') on conflict do nothing;

@@ -1,65 +1,107 @@
--- rowcast: capture. Statement triggers turn what a statement did into lines, gathered in transaction-local
--- settings (rowcast.lines and its siblings), so a rolled-back savepoint takes its lines with it; a deferred
--- constraint trigger, enlisted by the transaction's first row, writes them as one log row and one NOTIFY.
+-- rowcast: capture.
 --
--- A line is `ticket table-oid TAB change NEWLINE`. Statements take their ticket when they begin and are captured
--- when they end, after the statements that their triggers ran: sorting by ticket gives the order in which they began.
+-- Statement triggers turn what a statement did into lines. The first captured statement of a transaction inserts the
+-- transaction's row of the log; what later statements did is gathered in transaction-local settings, so a rolled-back
+-- savepoint takes its lines with it, and spilled into rowcast.chunk past a few KB. A deferred constraint trigger on that
+-- row, which fires once, at the end, completes the row and sends one NOTIFY.
+--
+-- A line is `ticket operation table TAB rest NEWLINE`. A statement's ticket is where the write-ahead log stood when it
+-- began. It is captured when it ends, after the statements that its triggers ran, so lines are sorted by ticket when
+-- they are read: each row's versions then come in the order in which they were made.
+--
+-- The settings, all local to the transaction:
+--   rowcast.begun_<depth>  the ticket of the statement running at that trigger depth
+--   rowcast.state          `open`: the transaction has its row of the log; `ended N`: that row, part N, was completed
+--   rowcast.row            where that row is, when it was not the quick path that wrote it
+--   rowcast.lines          lines that are not in the log yet
+--   rowcast.part           the part that is open
+--   rowcast.chunks         how many chunks were written
+--   rowcast.spilled        the highest ticket that can be in a chunk
+--   rowcast.covered        the partitioned tables under way, whose own triggers capture their partitions
 
 begin;
 set local client_min_messages = warning;
 set local lock_timeout = '5s';
 do $$ begin perform pg_advisory_xact_lock(hashtext('rowcast'), 0); end $$;
 
--- ── Tickets ────────────────────────────────────────────────────────────────────────────────────────────────────
+-- ── When a statement begins ────────────────────────────────────────────────────────────────────────────────────
 
-create or replace function rowcast.take_ticket() returns trigger language plpgsql as $$
+create or replace function rowcast.begin_statement() returns trigger language plpgsql as $$
 declare
-  ticket text := coalesce(nullif(current_setting('rowcast.ticket', true), '')::int, 0) + 1;
+  ticket text := set_config(concat('rowcast.begun_', pg_trigger_depth()), pg_current_wal_insert_lsn()::text, true);
 begin
-  perform set_config('rowcast.ticket', ticket, true),
-          set_config('rowcast.ticket_' || pg_trigger_depth(), ticket, true);
-  return null;
+  return new;
 end $$;
-comment on function rowcast.take_ticket() is
-  'Trigger, before each statement on a watched table: numbers the statement.';
+comment on function rowcast.begin_statement() is 'Trigger before each statement on a watched table: takes its ticket.';
 
-create or replace function rowcast.take_tree_ticket() returns trigger language plpgsql as $$
-declare
-  ticket text := coalesce(nullif(current_setting('rowcast.ticket', true), '')::int, 0) + 1;
-begin
-  perform set_config('rowcast.ticket', ticket, true),
-          set_config('rowcast.ticket_' || pg_trigger_depth(), ticket, true),
-          set_config('rowcast.covered', format('%s[%s:%s]', current_setting('rowcast.covered', true), tg_relid, pg_trigger_depth()), true);
-  return null;
-end $$;
-comment on function rowcast.take_tree_ticket() is
-  'Trigger, the same for a table with partitions or children: also notes that its statement triggers cover the rows below it.';
-
-create or replace function rowcast.is_covered(root oid) returns boolean language sql stable as $$
-  select strpos(coalesce(current_setting('rowcast.covered', true), ''), format('[%s:%s]', root, pg_trigger_depth() + 1)) > 0
+create or replace function rowcast.ticket(depth int) returns bigint language sql as $$
+  select coalesce(nullif(current_setting(concat('rowcast.begun_', depth), true), '')::pg_lsn - '0/0'::pg_lsn, 0)::bigint
 $$;
-comment on function rowcast.is_covered(oid) is
-  'Whether the statement under way is one on the root itself, captured there, and not one on a partition or child directly.';
+comment on function rowcast.ticket(int) is 'The ticket of the statement running at a trigger depth.';
 
 -- ── From rows to lines ─────────────────────────────────────────────────────────────────────────────────────────
 
-create or replace function rowcast.pick(row_json jsonb, names text[]) returns jsonb
-language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+create or replace function rowcast.root(relation oid) returns regclass
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  with recursive up (relation, depth) as (
+    select $1, 0
+    union all
+    select i.inhparent, up.depth + 1 from up join pg_inherits i on i.inhrelid = up.relation
+  )
+  select up.relation::regclass from up join rowcast.relation r on r.relation = up.relation order by up.depth limit 1
+$$;
+comment on function rowcast.root(oid) is 'The watched table that a table is, is a partition of or inherits from; null when there is none.';
+
+create or replace function rowcast.shape(table_name regclass, out keys text[], out columns text[])
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  watched rowcast.relation;
 begin
+  select * into watched from rowcast.relation r where r.relation = table_name;
+  if not found then
+    raise exception 'rowcast: % has rowcast''s triggers but is not in rowcast.watched', table_name
+      using hint = format('Call rowcast.watch(%L), or rowcast.unwatch(%L) to remove the triggers.', table_name, table_name);
+  end if;
+  keys := rowcast.current_names(watched.relation, watched.key, watched.key_numbers, watched.numbered);
+  if array_position(keys, null) is not null then
+    raise exception 'rowcast: a key column of % was dropped, so its rows cannot be told apart any more', table_name
+      using hint = format('Call rowcast.watch(%L, key => …) with columns that are there, or rowcast.unwatch(%L).', table_name, table_name);
+  end if;
+  if watched.columns is not null then
+    columns := array_remove(rowcast.current_names(watched.relation, watched.columns, watched.column_numbers, watched.numbered), null);
+  end if;
+end $$;
+comment on function rowcast.shape(regclass) is
+  'The columns of the key and the published columns (null: all) of a watched table, by the names they have now. Raises when a key column was dropped.';
+
+create or replace function rowcast.current_names(relation oid, names text[], numbers int2[], numbered oid) returns text[]
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  -- By number, which a rename leaves alone; by name after a dump and restore, which gives new numbers.
+  select array_agg((select a.attname::text from pg_attribute a
+                     where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+                       and case when $1 = $4 then a.attnum = n.number else a.attname = n.name end) order by n.place)
+    from unnest($2, $3) with ordinality n (name, number, place)
+$$;
+comment on function rowcast.current_names(oid, text[], int2[], oid) is 'What columns are called now; null for one that was dropped.';
+
+create or replace function rowcast.published(row_json jsonb, names text[]) returns jsonb
+language plpgsql immutable as $$
+begin
+  if names is null then
+    return row_json;
+  end if;
   return (select coalesce(jsonb_object_agg(e.key, e.value), '{}') from jsonb_each(row_json) e where e.key = any (names));
 end $$;
-comment on function rowcast.pick(jsonb, text[]) is 'The named members of a row.';
+comment on function rowcast.published(jsonb, text[]) is 'The named members of a row; all of them when no names are given.';
 
 create or replace function rowcast.key_of(row_json jsonb, names text[]) returns jsonb
-language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
-begin
-  return case when row_json ?& names
-    then (select jsonb_object_agg(name, row_json -> name) from unnest(names) name) end;
-end $$;
-comment on function rowcast.key_of(jsonb, text[]) is 'The key of a row; null when the row lacks a column of it.';
+language sql immutable as $$
+  select jsonb_object_agg(name, row_json -> name) from unnest(names) name
+$$;
+comment on function rowcast.key_of(jsonb, text[]) is 'The key of a row.';
 
 create or replace function rowcast.changed(old_json jsonb, new_json jsonb) returns jsonb
-language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+language plpgsql immutable as $$
 begin
   -- Compared as text: as jsonb, 7 and 7.00 are equal.
   return (select jsonb_object_agg(e.key, e.value) from jsonb_each(old_json) e
@@ -68,38 +110,373 @@ end $$;
 comment on function rowcast.changed(jsonb, jsonb) is
   'The columns of the old row that the new row has otherwise; null when there is none.';
 
-create or replace function rowcast.prefix(relation oid, table_name text, op text) returns text
-language sql immutable as $$
-  select concat(relation, E'\t{"op":"', op, '","table":', to_json(table_name))
-$$;
+-- ── From lines to the log ──────────────────────────────────────────────────────────────────────────────────────
+
+create or replace function rowcast.add_lines(ticket bigint, new_lines text) returns void language plpgsql as $$
+declare
+  state text := current_setting('rowcast.state', true);
+  part  int  := case when state like 'ended %' then split_part(state, ' ', 2)::int + 1 else 0 end;
+  lines text;
+  place text;
+begin
+  if new_lines = '' then
+    return;
+  elsif state = 'open' then
+    if ticket <= coalesce(nullif(current_setting('rowcast.spilled', true), '')::bigint, -1) then
+      perform rowcast.write_chunk(ticket, new_lines);
+    else
+      lines := set_config('rowcast.lines', concat(current_setting('rowcast.lines', true), new_lines), true);
+      if octet_length(lines) > 7000 then
+        perform rowcast.spill();
+      end if;
+    end if;
+    return;
+  end if;
+  perform set_config('rowcast.state', 'open', true), set_config('rowcast.part', part::text, true);
+  insert into rowcast.log (slot, id, xid, part, at, body)
+    values (rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), part, clock_timestamp(), new_lines)
+    returning ctid::text into place;
+  if current_setting('rowcast.state') = 'open' then -- else constraints are immediate, and it is completed already
+    perform set_config('rowcast.row', place, true);
+  end if;
+end $$;
+comment on function rowcast.add_lines(bigint, text) is
+  'Adds lines of one statement to what the transaction will commit; the first lines open its row of the log.';
+
+create or replace function rowcast.write_chunk(ticket bigint, lines text, id bigint default nextval('rowcast.log_id')) returns void
+language plpgsql as $$
+begin
+  insert into rowcast.chunk (slot, id, xid, part, ticket, body)
+    values (rowcast.slot(), id, pg_current_xact_id(), coalesce(nullif(current_setting('rowcast.part', true), '')::int, 0), ticket, lines);
+  perform set_config('rowcast.chunks', (coalesce(nullif(current_setting('rowcast.chunks', true), '')::int, 0) + 1)::text, true);
+end $$;
+comment on function rowcast.write_chunk(bigint, text, bigint) is 'Writes a row of rowcast.chunk.';
+
+create or replace function rowcast.spill() returns void language plpgsql as $$
+declare
+  lines text := current_setting('rowcast.lines');
+begin
+  -- A chunk must not span the ticket of a statement whose lines are still to come: one for each ticket, unless no
+  -- statement is under way around this one.
+  if pg_trigger_depth() <= 1 then
+    perform rowcast.write_chunk(split_part(lines, ' ', 1)::bigint, lines);
+  else
+    perform rowcast.write_chunk(t.ticket, t.lines)
+       from (select split_part(l.line, ' ', 1)::bigint as ticket, string_agg(l.line || E'\n', '' order by l.place) as lines
+               from unnest(string_to_array(rtrim(lines, E'\n'), E'\n')) with ordinality l (line, place)
+              group by 1 order by 1) t;
+  end if;
+  perform set_config('rowcast.lines', '', true),
+          set_config('rowcast.spilled', (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text, true);
+end $$;
+comment on function rowcast.spill() is
+  'Writes the lines gathered so far into chunks. Lines of statements that have begun before then get chunks of their own.';
+
+create or replace function rowcast.complete(log_row rowcast.log) returns rowcast.log language plpgsql as $$
+declare
+  old_id bigint := log_row.id;
+  place  tid    := nullif(current_setting('rowcast.row', true), '');
+begin
+  if current_setting('rowcast.chunks', true) <> '' then
+    -- What the first statement did becomes a chunk as well; the row keeps what came last.
+    perform rowcast.write_chunk(split_part(log_row.body, ' ', 1)::bigint, log_row.body, old_id);
+    log_row.chunks := current_setting('rowcast.chunks');
+    log_row.body := '';
+  end if;
+  log_row.id := nextval('rowcast.log_id');
+  log_row.at := clock_timestamp();
+  log_row.body := concat(log_row.body, current_setting('rowcast.lines', true));
+  if place is not null then
+    update rowcast.log l set id = log_row.id, at = log_row.at, chunks = log_row.chunks, body = log_row.body
+     where l.slot = log_row.slot and l.ctid = place;
+  else
+    -- Not in a serializable transaction: there, looking into the index would make it conflict with others.
+    update rowcast.log l set id = log_row.id, at = log_row.at, chunks = log_row.chunks, body = log_row.body
+     where l.slot = log_row.slot and l.xid = log_row.xid and l.id = old_id;
+  end if;
+  perform set_config(name, '', true)
+     from unnest('{rowcast.lines,rowcast.chunks,rowcast.spilled,rowcast.row}'::text[]) name;
+  return log_row;
+end $$;
+comment on function rowcast.complete(rowcast.log) is 'Completes the transaction''s row of the log with what was gathered since it was written.';
+
+create or replace function rowcast.end_transaction() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  told text;
+begin
+  -- Most transactions are one statement of few rows: then the row is as it must be.
+  if concat(current_setting('rowcast.lines', true), current_setting('rowcast.chunks', true), nullif(new.part, 0)) = ''
+     and clock_timestamp() < new.at + interval '50 ms' and octet_length(new.body) < 7900
+  then
+    told := concat(set_config('rowcast.state', 'ended 0', true),
+                   pg_notify('rowcast', concat(new.xid, ' ', new.id, ' ', to_json(clock_timestamp()), E'\n', new.body)));
+    return new;
+  end if;
+
+  new := rowcast.complete(new);
+  perform set_config('rowcast.state', concat('ended ', new.part), true);
+  if new.part = 0 and new.chunks = 0 and octet_length(new.body) < 7900 then
+    perform pg_notify('rowcast', concat(new.xid, ' ', new.id, ' ', to_json(clock_timestamp()), E'\n', new.body));
+  else
+    -- Too long for a NOTIFY, or not the first part: to be read from the log. Equal NOTIFYs of a transaction are one.
+    perform pg_notify('rowcast', new.xid::text);
+  end if;
+  return new;
+end $$;
+comment on function rowcast.end_transaction() is
+  'Deferred constraint trigger on rowcast.log: completes the transaction''s row and sends its NOTIFY, with the changes when they fit.';
+
+do $$
+begin
+  if not exists (select from pg_trigger where tgrelid = 'rowcast.log'::regclass and tgname = 'end_transaction') then
+    create constraint trigger end_transaction after insert on rowcast.log
+      deferrable initially deferred for each row execute function rowcast.end_transaction();
+  end if;
+end $$;
+
+-- ── Triggers ───────────────────────────────────────────────────────────────────────────────────────────────────
+-- Their arguments: the beginning of the key in JSON and the key's column, where the quick path can serve: the key is
+-- one column and all columns are published. Otherwise none.
 
 create or replace function rowcast.capture_insert() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  keys   text[] := tg_argv[0];
-  ticket int    := current_setting('rowcast.ticket_' || pg_trigger_depth());
-  start  text   := concat(ticket, ' ', tg_relid, E'\t{"op":"insert","table":', to_json(concat(tg_table_schema, '.', tg_table_name)), ',"key":');
-  lines  text;
-  rows   int;
+  shape  record;
+  ticket bigint;
+  line   text;
+  lines  text := '';
 begin
-  select count(*), string_agg(concat(start, jsonb_build_object(keys[1], j -> keys[1]), ',"new":', j, E'}\n'), '')
-    into rows, lines
-    from (select to_jsonb(n) as j from new_rows n limit 100) n;
-  perform set_config('rowcast.lines', concat(current_setting('rowcast.lines', true), lines), true);
-  return null;
+  -- The quick path: the first statement of the transaction that is captured, of few rows.
+  if concat(current_setting('rowcast.state', true), pg_trigger_depth(), tg_nargs, current_setting('transaction_isolation')) = '12read committed'
+  then
+    insert into rowcast.log (slot, id, xid, at, body)
+      select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), clock_timestamp(),
+             string_agg(concat('0 i ', tg_relid::regclass, tg_argv[0], n.j -> tg_argv[1], '},"new":', n.j, E'\n'), '')
+        from (select to_jsonb(n) as j from new_rows n limit 51) n
+      having count(n.j -> tg_argv[1]) between 1 and 50 and set_config('rowcast.state', 'open', true) = 'open';
+    if found then
+      return new;
+    end if;
+  end if;
+
+  shape := rowcast.shape(tg_relid);
+  ticket := rowcast.ticket(pg_trigger_depth());
+  for line in
+    select concat(ticket, ' i ', tg_relid::regclass, E'\t"key":',
+                  case cardinality(shape.keys) when 1 then jsonb_build_object(shape.keys[1], r.j -> shape.keys[1]) else rowcast.key_of(r.j, shape.keys) end,
+                  ',"new":', case when shape.columns is null then r.j else rowcast.published(r.j, shape.columns) end, E'\n')
+      from (select to_jsonb(n) as j from new_rows n offset 0) r
+  loop
+    lines := lines || line;
+    if octet_length(lines) > 7000 then
+      perform rowcast.add_lines(ticket, lines);
+      lines := '';
+    end if;
+  end loop;
+  perform rowcast.add_lines(ticket, lines);
+  return new;
 end $$;
 
-create or replace function rowcast.commit() returns trigger
+comment on function rowcast.capture_insert() is 'Trigger after each INSERT on a watched table.';
+
+create or replace function rowcast.capture_update() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  lines text := current_setting('rowcast.lines', true);
-  header text;
+  shape  record;
+  ticket bigint;
+  line   text;
+  lines  text := '';
 begin
-  insert into rowcast.log (slot, id, xid, ticket, at, part, chunks, body)
-    select last_value, nextval('rowcast.log_id'), pg_current_xact_id(), 1, clock_timestamp(), 0, 0, lines from rowcast.log_slot
-    returning concat(xid, ' ', id, ' ', (extract(epoch from at) * 1000000)::bigint, E'\n') into header;
-  perform set_config('rowcast.lines', '', true), set_config('rowcast.enlisted', '', true);
-  perform pg_notify('rowcast', header || lines);
-  return null;
+  -- The quick path, for one row whose key stays as it is.
+  if concat(current_setting('rowcast.state', true), pg_trigger_depth(), tg_nargs, current_setting('transaction_isolation')) = '12read committed'
+  then
+    insert into rowcast.log (slot, id, xid, at, body)
+      select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), clock_timestamp(),
+             string_agg(concat('0 u ', tg_relid::regclass, tg_argv[0], r.n -> tg_argv[1], '},"new":', r.n, ',"old":', r.changed, E'\n'), '')
+        from (select o.j as o, n.j as n, rowcast.changed(o.j, n.j) as changed
+                from (select to_jsonb(o) as j from old_rows o limit 2) o, (select to_jsonb(n) as j from new_rows n limit 2) n) r
+      having count(*) = 1 and count(r.changed) = 1 and count(*) filter (where r.o -> tg_argv[1] = r.n -> tg_argv[1]) = 1
+         and set_config('rowcast.state', 'open', true) = 'open';
+    if found then
+      return new;
+    end if;
+  end if;
+
+  shape := rowcast.shape(tg_relid);
+  ticket := rowcast.ticket(pg_trigger_depth());
+  -- Rows are paired by key, and by place where several share a key. A row whose key is gone was deleted, one whose
+  -- key is new was inserted, in that order: no key is ever there twice.
+  for line in
+    with before as (
+      select r.j, r.key, row_number() over (partition by r.key order by r.place) as twin, r.place
+        from (select case when shape.columns is null then t.j else rowcast.published(t.j, shape.columns) end as j,
+                     case cardinality(shape.keys) when 1 then jsonb_build_object(shape.keys[1], t.j -> shape.keys[1]) else rowcast.key_of(t.j, shape.keys) end as key,
+                     row_number() over () as place
+                from (select to_jsonb(o) as j from old_rows o offset 0) t) r
+    ), after as (
+      select r.j, r.key, row_number() over (partition by r.key order by r.place) as twin, r.place
+        from (select case when shape.columns is null then t.j else rowcast.published(t.j, shape.columns) end as j,
+                     case cardinality(shape.keys) when 1 then jsonb_build_object(shape.keys[1], t.j -> shape.keys[1]) else rowcast.key_of(t.j, shape.keys) end as key,
+                     row_number() over () as place
+                from (select to_jsonb(n) as j from new_rows n offset 0) t) r
+    ), pairs as (
+      select b.key as old_key, b.j as old_row, a.key as new_key, a.j as new_row, coalesce(a.place, b.place) as place,
+             case when b.key is null then 2 when a.key is null then 0 else 1 end as turn
+        from before b full join after a on b.key = a.key and b.twin = a.twin
+    )
+    select case p.turn
+             when 0 then concat(ticket, ' d ', tg_relid::regclass, E'\t"key":', p.old_key, ',"old":', p.old_row, E'\n')
+             when 1 then concat(ticket, ' u ', tg_relid::regclass, E'\t"key":', p.new_key, ',"new":', p.new_row, ',"old":', rowcast.changed(p.old_row, p.new_row), E'\n')
+             else concat(ticket, ' i ', tg_relid::regclass, E'\t"key":', p.new_key, ',"new":', p.new_row, E'\n')
+           end
+      from pairs p where p.turn <> 1 or p.old_row::text <> p.new_row::text
+     order by p.turn, p.place
+  loop
+    lines := lines || line;
+    if octet_length(lines) > 7000 then
+      perform rowcast.add_lines(ticket, lines);
+      lines := '';
+    end if;
+  end loop;
+  perform rowcast.add_lines(ticket, lines);
+  return new;
 end $$;
+comment on function rowcast.capture_update() is 'Trigger after each UPDATE on a watched table.';
+
+create or replace function rowcast.capture_delete() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  shape  record := rowcast.shape(tg_relid);
+  ticket bigint := rowcast.ticket(pg_trigger_depth());
+  line   text;
+  lines  text := '';
+begin
+  for line in
+    select concat(ticket, ' d ', tg_relid::regclass, E'\t"key":',
+                  case cardinality(shape.keys) when 1 then jsonb_build_object(shape.keys[1], r.j -> shape.keys[1]) else rowcast.key_of(r.j, shape.keys) end,
+                  ',"old":', case when shape.columns is null then r.j else rowcast.published(r.j, shape.columns) end, E'\n')
+      from (select to_jsonb(o) as j from old_rows o offset 0) r
+  loop
+    lines := lines || line;
+    if octet_length(lines) > 7000 then
+      perform rowcast.add_lines(ticket, lines);
+      lines := '';
+    end if;
+  end loop;
+  perform rowcast.add_lines(ticket, lines);
+  return new;
+end $$;
+comment on function rowcast.capture_delete() is 'Trigger after each DELETE on a watched table.';
+
+create or replace function rowcast.capture_truncate() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform rowcast.add_lines(rowcast.ticket(pg_trigger_depth()), concat(rowcast.ticket(pg_trigger_depth()), ' t ', tg_relid::regclass, E'\t\n'));
+  return new;
+end $$;
+comment on function rowcast.capture_truncate() is 'Trigger after each TRUNCATE of a watched table.';
+
+-- ── Partitions and children, written directly ──────────────────────────────────────────────────────────────────
+-- A statement on the watched table itself is captured by its own triggers, whatever partitions the rows are in. What
+-- is written to a partition directly is captured row by row, by a trigger that PostgreSQL gives to each partition,
+-- to those attached later too.
+
+create or replace function rowcast.begin_tree_statement() returns trigger language plpgsql as $$
+declare
+  ticket text := set_config(concat('rowcast.begun_', pg_trigger_depth()), pg_current_wal_insert_lsn()::text, true);
+begin
+  perform set_config('rowcast.covered', concat(current_setting('rowcast.covered', true), '[', tg_relid, ':', pg_trigger_depth(), ']'), true);
+  return new;
+end $$;
+comment on function rowcast.begin_tree_statement() is
+  'Trigger before each statement on a watched table with partitions or children: takes its ticket, and notes that its rows are captured as the table''s.';
+
+create or replace function rowcast.end_tree_statement() returns trigger language plpgsql as $$
+declare
+  mark    text := concat('[', tg_relid, ':', pg_trigger_depth(), ']');
+  covered text := current_setting('rowcast.covered', true);
+begin
+  perform set_config('rowcast.covered', overlay(covered placing '' from strpos(covered, mark) for length(mark)), true);
+  return new;
+end $$;
+comment on function rowcast.end_tree_statement() is 'Trigger after each statement on a watched table with partitions or children.';
+
+create or replace function rowcast.capture_row() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  root    regclass := rowcast.root(tg_relid);
+  ticket  bigint   := pg_current_wal_insert_lsn() - '0/0'::pg_lsn;
+  shape   record;
+  old_row jsonb;
+  new_row jsonb;
+  old_key jsonb;
+  new_key jsonb;
+begin
+  if root is null then
+    return new; -- a child no longer
+  end if;
+  shape := rowcast.shape(root);
+  if tg_op <> 'INSERT' then
+    old_row := to_jsonb(old);
+    old_key := rowcast.key_of(old_row, shape.keys);
+    old_row := rowcast.published(old_row, shape.columns);
+  end if;
+  if tg_op <> 'DELETE' then
+    new_row := to_jsonb(new);
+    new_key := rowcast.key_of(new_row, shape.keys);
+    new_row := rowcast.published(new_row, shape.columns);
+  end if;
+  if old_key = new_key then
+    if old_row::text <> new_row::text then
+      perform rowcast.add_lines(ticket, concat(ticket, ' u ', root, E'\t"key":', new_key, ',"new":', new_row, ',"old":', rowcast.changed(old_row, new_row), E'\n'));
+    end if;
+  else
+    if old_key is not null then
+      perform rowcast.add_lines(ticket, concat(ticket, ' d ', root, E'\t"key":', old_key, ',"old":', old_row, E'\n'));
+    end if;
+    if new_key is not null then
+      perform rowcast.add_lines(ticket, concat(ticket, ' i ', root, E'\t"key":', new_key, ',"new":', new_row, E'\n'));
+    end if;
+  end if;
+  return new;
+end $$;
+comment on function rowcast.capture_row() is 'Trigger after each row written to a partition or child directly: captured as a change of the watched table.';
+
+create or replace function rowcast.capture_part_truncate() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  root   regclass := rowcast.root(tg_relid);
+  ticket bigint   := pg_current_wal_insert_lsn() - '0/0'::pg_lsn;
+  shape  record;
+  gone   record;
+begin
+  if root is null or strpos(coalesce(current_setting('rowcast.covered', true), ''), concat('[', root::oid, ':')) > 0 then
+    return new; -- the watched table itself is truncated
+  end if;
+  shape := rowcast.shape(root);
+  for gone in execute format('select to_jsonb(t) as j from only %s t', tg_relid::regclass) loop
+    perform rowcast.add_lines(ticket, concat(ticket, ' d ', root, E'\t"key":', rowcast.key_of(gone.j, shape.keys), ',"old":', rowcast.published(gone.j, shape.columns), E'\n'));
+  end loop;
+  return new;
+end $$;
+comment on function rowcast.capture_part_truncate() is
+  'Trigger before a TRUNCATE of one partition or child: its rows are deleted from the watched table.';
+
+-- Values must not depend on the settings of the writer's session.
+do $$
+declare
+  trigger_function text;
+begin
+  foreach trigger_function in array '{capture_insert,capture_update,capture_delete,capture_row,capture_part_truncate}'::text[] loop
+    execute format('alter function rowcast.%I() set timezone = ''UTC''', trigger_function);
+    execute format('alter function rowcast.%I() set intervalstyle = ''postgres''', trigger_function);
+    execute format('alter function rowcast.%I() set bytea_output = ''hex''', trigger_function);
+    execute format('alter function rowcast.%I() set extra_float_digits = 1', trigger_function);
+    execute format('alter function rowcast.%I() set datestyle = ''ISO, MDY''', trigger_function);
+    execute format('alter function rowcast.%I() set lc_monetary = ''C''', trigger_function);
+  end loop;
+end $$;
+
+insert into rowcast.migration (name) values ('003_capture') on conflict do nothing;
 commit;

@@ -1,0 +1,230 @@
+-- rowcast: what a database's owner calls: watch, unwatch, and the view watched.
+
+begin;
+set local client_min_messages = warning;
+set local lock_timeout = '5s';
+do $$ begin perform pg_advisory_xact_lock(hashtext('rowcast'), 0); end $$;
+
+create or replace function rowcast.drop_triggers(relation regclass) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  ours record;
+begin
+  for ours in
+    select t.tgname, t.tgrelid::regclass as on_table
+      from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+     where p.pronamespace = 'rowcast'::regnamespace and not t.tgisinternal and t.tgparentid = 0
+       and (t.tgrelid = relation or (t.tgname in ('rowcast_row', 'rowcast_part_truncate')
+            and t.tgrelid in (with recursive down (relid) as (
+                                select inhrelid from pg_inherits where inhparent = relation
+                                union all select i.inhrelid from down d join pg_inherits i on i.inhparent = d.relid)
+                              select relid from down)))
+  loop
+    execute format('drop trigger %I on %s', ours.tgname, ours.on_table);
+  end loop;
+end $$;
+comment on function rowcast.drop_triggers(regclass) is 'Removes rowcast''s triggers from a table and what is below it.';
+
+create or replace function rowcast.create_triggers(relation regclass, quick_key text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  is_tree   boolean := exists (select from pg_inherits where inhparent = relation)
+                       or (select relkind = 'p' from pg_class where oid = relation);
+  arguments text    := case when quick_key is null then '' else format('%L, %L', concat(E'\t"key":{', to_json(quick_key), ': '), quick_key) end;
+  uncovered text    := format('strpos(coalesce(current_setting(''rowcast.covered'', true), ''''), concat(''['', %L::regclass::oid, '':'', pg_trigger_depth() + 1, '']'')) = 0', relation);
+  part      record;
+begin
+  execute format('create trigger rowcast_begin before insert or update or delete or truncate on %s for each statement execute function rowcast.%I()',
+                 relation, case when is_tree then 'begin_tree_statement' else 'begin_statement' end);
+  execute format('create trigger rowcast_insert after insert on %s referencing new table as new_rows for each statement execute function rowcast.capture_insert(%s)', relation, arguments);
+  execute format('create trigger rowcast_update after update on %s referencing old table as old_rows new table as new_rows for each statement execute function rowcast.capture_update(%s)', relation, arguments);
+  execute format('create trigger rowcast_delete after delete on %s referencing old table as old_rows for each statement execute function rowcast.capture_delete()', relation);
+  execute format('create trigger rowcast_truncate after truncate on %s for each statement execute function rowcast.capture_truncate()', relation);
+  if not is_tree then
+    return;
+  end if;
+  execute format('create trigger rowcast_end after insert or update or delete or truncate on %s for each statement execute function rowcast.end_tree_statement()', relation);
+  if (select relkind = 'p' from pg_class where oid = relation) then
+    execute format('create trigger rowcast_row after insert or update or delete on %s for each row when (%s) execute function rowcast.capture_row()', relation, uncovered);
+  end if;
+  for part in
+    with recursive down (relid) as (
+      select inhrelid from pg_inherits where inhparent = relation
+      union select i.inhrelid from down d join pg_inherits i on i.inhparent = d.relid)
+    select d.relid::regclass as name, c.relkind, c.relispartition from down d join pg_class c on c.oid = d.relid
+  loop
+    if not part.relispartition then
+      execute format('create trigger rowcast_row after insert or update or delete on %s for each row when (%s) execute function rowcast.capture_row()', part.name, uncovered);
+    end if;
+    if part.relkind = 'r' then
+      execute format('create trigger rowcast_part_truncate before truncate on %s for each statement execute function rowcast.capture_part_truncate()', part.name);
+    end if;
+  end loop;
+end $$;
+comment on function rowcast.create_triggers(regclass, text) is
+  'Creates rowcast''s triggers on a table. quick_key: the key, where it is one column and all columns are published.';
+
+create or replace function rowcast.attribute_numbers(relation regclass, names text[], what text) returns int2[]
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  numbers int2[];
+  missing text[];
+begin
+  select array_agg(a.attnum order by n.place), array_agg(n.name order by n.place) filter (where a.attnum is null)
+    into numbers, missing
+    from unnest(names) with ordinality n (name, place)
+    left join pg_attribute a on a.attrelid = relation and a.attname = n.name and a.attnum > 0 and not a.attisdropped;
+  if missing is not null then
+    raise exception 'rowcast.watch: % has no column %', relation, (select string_agg(quote_ident(m), ', ') from unnest(missing) m)
+      using errcode = 'undefined_column', hint = format('It was named in %s. The table has: %s.', what,
+        (select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute where attrelid = relation and attnum > 0 and not attisdropped));
+  end if;
+  return numbers;
+end $$;
+comment on function rowcast.attribute_numbers(regclass, text[], text) is 'The numbers of named columns. Raises undefined_column naming those that are not there.';
+
+create or replace function rowcast.watch(
+  relation regclass, columns text[] default null, key text[] default null,
+  access text default 'authenticated', scope jsonb default null
+) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  kind     record;
+  computed text[];
+  numbers  int2[];
+begin
+  select c.relkind, c.relpersistence, c.relispartition into kind from pg_class c where c.oid = relation;
+  if kind.relkind not in ('r', 'p') then
+    raise exception 'rowcast.watch: % is not a table', relation
+      using errcode = 'wrong_object_type', hint = 'Only ordinary and partitioned tables can be watched; for a view, watch the tables below it.';
+  elsif kind.relpersistence <> 'p' then
+    raise exception 'rowcast.watch: % is temporary or unlogged', relation
+      using errcode = 'wrong_object_type', hint = 'Such a table is emptied without a trace. ALTER TABLE … SET LOGGED first.';
+  elsif relation::text like 'rowcast.%' then
+    raise exception 'rowcast.watch: % is rowcast''s own', relation using errcode = 'wrong_object_type';
+  elsif rowcast.root(relation) <> relation then
+    raise exception 'rowcast.watch: % is part of %, which is watched already', relation, rowcast.root(relation)
+      using errcode = 'object_in_use', hint = 'Its rows are published as that table''s. Unwatch that one first.';
+  end if;
+
+  if key is null then
+    select array_agg(a.attname::text order by k.place) into key
+      from pg_index i, unnest(i.indkey::int2[]) with ordinality k (number, place), pg_attribute a
+     where i.indrelid = relation and i.indisprimary and a.attrelid = relation and a.attnum = k.number;
+    if key is null then
+      raise exception 'rowcast.watch: % has no primary key, so its rows cannot be told apart', relation
+        using errcode = 'invalid_table_definition',
+              hint = format('Add one (ALTER TABLE %1$s ADD PRIMARY KEY (…)), or name columns that are unique together: rowcast.watch(%1$L, key => array[''…'']).', relation);
+    end if;
+  elsif cardinality(key) = 0 then
+    raise exception 'rowcast.watch: the key of % names no column', relation using errcode = 'invalid_parameter_value';
+  end if;
+  perform rowcast.attribute_numbers(relation, key, 'key');
+
+  if (select count(distinct k) < cardinality(key) from unnest(key) k) then
+    raise exception 'rowcast.watch: the key of % names a column twice', relation using errcode = 'invalid_parameter_value';
+  end if;
+  if not exists (
+    select from pg_index i where i.indrelid = relation and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
+       and i.indkey::int2[] <@ rowcast.attribute_numbers(relation, key, 'key'))
+  then
+    raise warning 'rowcast.watch: no unique index makes the key of % unique: rows that share a key cannot be told apart by subscribers', relation;
+  end if;
+
+  -- Triggers see the columns that are stored.
+  select array_agg(a.attname::text order by a.attnum) into computed
+    from pg_attribute a where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and a.attgenerated = 'v';
+  if computed && (columns || key) then
+    raise exception 'rowcast.watch: % has virtual generated columns among those named: %', relation, array_to_string(computed, ', ')
+      using errcode = 'feature_not_supported', hint = 'Triggers do not see them. Make them STORED, or leave them out.';
+  elsif computed is not null and columns is null then
+    select array_agg(a.attname::text order by a.attnum) into columns
+      from pg_attribute a where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v';
+    raise notice 'rowcast.watch: virtual generated columns of % are not published: %', relation, array_to_string(computed, ', ');
+  end if;
+  if columns is not null then
+    perform rowcast.attribute_numbers(relation, columns, 'columns');
+    if not columns @> key then
+      raise exception 'rowcast.watch: the key of % must be among the published columns', relation
+        using errcode = 'invalid_parameter_value', hint = format('The key is: %s.', array_to_string(key, ', '));
+    end if;
+  end if;
+
+  if access is null or access not in ('public', 'authenticated', 'scoped') then
+    raise exception 'rowcast.watch: access % is none of public, authenticated, scoped', coalesce(quote_literal(access), 'null')
+      using errcode = 'invalid_parameter_value';
+  elsif (access = 'scoped') <> (scope is not null) then
+    raise exception 'rowcast.watch: access scoped and a scope go together'
+      using errcode = 'invalid_parameter_value', hint = 'For example: access => ''scoped'', scope => ''{"customer_id":"sub"}''.';
+  elsif scope is not null then
+    if jsonb_typeof(scope) <> 'object' or scope = '{}' or exists (select from jsonb_each(scope) e where jsonb_typeof(e.value) <> 'string') then
+      raise exception 'rowcast.watch: a scope binds columns to claims' using errcode = 'invalid_parameter_value', hint = 'For example: ''{"customer_id":"sub"}''.';
+    end if;
+    perform rowcast.attribute_numbers(relation, (select array_agg(k) from jsonb_object_keys(scope) k), 'scope');
+    if columns is not null and not columns @> (select array_agg(k) from jsonb_object_keys(scope) k) then
+      raise exception 'rowcast.watch: the columns of a scope must be among the published columns' using errcode = 'invalid_parameter_value';
+    end if;
+  end if;
+
+  -- Writers wait while this lock is held: it is short, and is not waited for long.
+  if current_setting('lock_timeout') = '0' then
+    perform set_config('lock_timeout', '3s', true);
+  end if;
+  perform pg_advisory_xact_lock(hashtext('rowcast'), 2);
+  perform rowcast.drop_triggers(relation);
+  perform rowcast.create_triggers(relation, case when cardinality(key) = 1 and columns is null then key[1] end);
+
+  insert into rowcast.relation as r (relation, columns, column_numbers, key, key_numbers, numbered, access, scope, since)
+    values (relation, columns, rowcast.attribute_numbers(relation, columns, 'columns'), key, rowcast.attribute_numbers(relation, key, 'key'),
+            relation, access, scope, pg_current_xact_id())
+    on conflict on constraint relation_pkey do update set columns = excluded.columns, column_numbers = excluded.column_numbers, key = excluded.key,
+      key_numbers = excluded.key_numbers, numbered = excluded.numbered, access = excluded.access, scope = excluded.scope;
+  perform rowcast.tell_watching(relation, 'w');
+end $$;
+comment on function rowcast.watch(regclass, text[], text[], text, jsonb) is
+  'Publishes the changes of a table. columns: those to publish (null: all, later ones too). key: what tells rows apart (null: the primary key). access: who may read it: public, authenticated (a valid token) or scoped. scope: columns bound to claims of the token, {"customer_id":"sub"}. Called again, it changes the settings. Takes SHARE ROW EXCLUSIVE on the table (called again, ACCESS EXCLUSIVE) until the transaction ends, so writers wait: call it in a transaction of its own; gives up on the lock after lock_timeout, or 3 s where that is 0. Raises undefined_column, wrong_object_type, invalid_table_definition, invalid_parameter_value, each with a hint.';
+
+create or replace function rowcast.unwatch(relation regclass) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  if not exists (select from rowcast.relation r where r.relation = relation) then
+    raise exception 'rowcast.unwatch: % is not watched', relation
+      using errcode = 'undefined_object', hint = 'rowcast.watched lists the tables that are.';
+  end if;
+  if current_setting('lock_timeout') = '0' then
+    perform set_config('lock_timeout', '3s', true);
+  end if;
+  perform pg_advisory_xact_lock(hashtext('rowcast'), 2);
+  perform rowcast.tell_watching(relation, 'x');
+  perform rowcast.drop_triggers(relation);
+  delete from rowcast.relation r where r.relation = relation;
+end $$;
+comment on function rowcast.unwatch(regclass) is
+  'Publishes a table no longer: removes the triggers and settings, and ends its subscriptions. Takes ACCESS EXCLUSIVE on the table until the transaction ends; gives up on it after lock_timeout, or 3 s where that is 0. Raises undefined_object when the table is not watched.';
+
+create or replace function rowcast.tell_watching(relation regclass, operation text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  ticket bigint := pg_current_wal_insert_lsn() - '0/0'::pg_lsn;
+begin
+  perform rowcast.add_lines(ticket, concat(ticket, ' ', operation, ' ', relation, E'\t\n'));
+end $$;
+comment on function rowcast.tell_watching(regclass, text) is 'Tells running instances, in the order of commits, that the settings of a table changed (w) or are gone (x).';
+
+create or replace view rowcast.watched as
+  select r.relation as "table",
+         coalesce(rowcast.current_names(r.relation, r.columns, r.column_numbers, r.numbered),
+                  (select array_agg(a.attname::text order by a.attnum) from pg_attribute a where a.attrelid = r.relation and a.attnum > 0 and not a.attisdropped)) as columns,
+         r.columns is null as all_columns,
+         rowcast.current_names(r.relation, r.key, r.key_numbers, r.numbered) as key,
+         r.access, r.scope, r.since,
+         (select count(*) = 5 and bool_and(t.tgenabled in ('O', 'A'))
+            from pg_trigger t where t.tgrelid = r.relation and t.tgname in ('rowcast_begin', 'rowcast_insert', 'rowcast_update', 'rowcast_delete', 'rowcast_truncate')) as capturing
+    from rowcast.relation r
+   where exists (select from pg_class c where c.oid = r.relation);
+comment on view rowcast.watched is
+  'The tables that are watched: published columns and key by the names they have now (null: dropped), who may read, since which transaction, and whether all triggers are in place and enabled.';
+
+insert into rowcast.migration (name) values ('004_watch') on conflict do nothing;
+commit;
