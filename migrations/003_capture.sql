@@ -127,7 +127,7 @@ begin
     else
       lines := set_config('rowcast.lines', concat(current_setting('rowcast.lines', true), new_lines), true);
       if octet_length(lines) > 7000 then
-        perform rowcast.spill();
+        perform rowcast.spill(ticket);
       end if;
     end if;
     return;
@@ -152,13 +152,15 @@ begin
 end $$;
 comment on function rowcast.write_chunk(bigint, text, bigint) is 'Writes a row of rowcast.chunk.';
 
-create or replace function rowcast.spill() returns void language plpgsql as $$
+create or replace function rowcast.spill(ticket bigint) returns void language plpgsql as $$
 declare
   lines text := current_setting('rowcast.lines');
 begin
-  -- A chunk must not span the ticket of a statement whose lines are still to come: one for each ticket, unless no
-  -- statement is under way around this one.
-  if pg_trigger_depth() <= 1 then
+  -- A chunk must not span the ticket of a statement whose lines are elsewhere: in the row of the log, which the first
+  -- spill does not know, or still to come, from a statement around this one or, being more of them, from this one.
+  if pg_trigger_depth() <= 1 and current_setting('rowcast.spilled', true) <> ''
+     and not exists (select from unnest(string_to_array(rtrim(lines, E'\n'), E'\n')) line where split_part(line, ' ', 1)::bigint > $1)
+  then
     perform rowcast.write_chunk(split_part(lines, ' ', 1)::bigint, lines);
   else
     perform rowcast.write_chunk(t.ticket, t.lines)
@@ -169,8 +171,8 @@ begin
   perform set_config('rowcast.lines', '', true),
           set_config('rowcast.spilled', (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text, true);
 end $$;
-comment on function rowcast.spill() is
-  'Writes the lines gathered so far into chunks. Lines of statements that have begun before then get chunks of their own.';
+comment on function rowcast.spill(bigint) is
+  'Writes the lines gathered so far, while a statement of that ticket is captured, into chunks. Lines of statements that have begun before then get chunks of their own.';
 
 create or replace function rowcast.complete(log_row rowcast.log) returns rowcast.log language plpgsql as $$
 declare
@@ -253,7 +255,7 @@ begin
     insert into rowcast.log (slot, id, xid, at, body)
       select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), clock_timestamp(),
              string_agg(concat('0 i ', tg_relid::regclass, tg_argv[0], n.j -> tg_argv[1], '},"new":', n.j, E'\n'), '')
-        from (select to_jsonb(n) as j from new_rows n limit 51) n
+        from (select to_jsonb(n.*) as j from new_rows n limit 51) n
       having count(n.j -> tg_argv[1]) between 1 and 50 and set_config('rowcast.state', 'open', true) = 'open';
     if found then
       return new;
@@ -266,7 +268,7 @@ begin
     select concat(ticket, ' i ', tg_relid::regclass, E'\t"key":',
                   case cardinality(shape.keys) when 1 then jsonb_build_object(shape.keys[1], r.j -> shape.keys[1]) else rowcast.key_of(r.j, shape.keys) end,
                   ',"new":', case when shape.columns is null then r.j else rowcast.published(r.j, shape.columns) end, E'\n')
-      from (select to_jsonb(n) as j from new_rows n offset 0) r
+      from (select to_jsonb(n.*) as j from new_rows n offset 0) r
   loop
     lines := lines || line;
     if octet_length(lines) > 7000 then
@@ -295,7 +297,7 @@ begin
       select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), clock_timestamp(),
              string_agg(concat('0 u ', tg_relid::regclass, tg_argv[0], r.n -> tg_argv[1], '},"new":', r.n, ',"old":', r.changed, E'\n'), '')
         from (select o.j as o, n.j as n, rowcast.changed(o.j, n.j) as changed
-                from (select to_jsonb(o) as j from old_rows o limit 2) o, (select to_jsonb(n) as j from new_rows n limit 2) n) r
+                from (select to_jsonb(o.*) as j from old_rows o limit 2) o, (select to_jsonb(n.*) as j from new_rows n limit 2) n) r
       having count(*) = 1 and count(r.changed) = 1 and count(*) filter (where r.o -> tg_argv[1] = r.n -> tg_argv[1]) = 1
          and set_config('rowcast.state', 'open', true) = 'open';
     if found then
@@ -313,13 +315,13 @@ begin
         from (select case when shape.columns is null then t.j else rowcast.published(t.j, shape.columns) end as j,
                      case cardinality(shape.keys) when 1 then jsonb_build_object(shape.keys[1], t.j -> shape.keys[1]) else rowcast.key_of(t.j, shape.keys) end as key,
                      row_number() over () as place
-                from (select to_jsonb(o) as j from old_rows o offset 0) t) r
+                from (select to_jsonb(o.*) as j from old_rows o offset 0) t) r
     ), after as (
       select r.j, r.key, row_number() over (partition by r.key order by r.place) as twin, r.place
         from (select case when shape.columns is null then t.j else rowcast.published(t.j, shape.columns) end as j,
                      case cardinality(shape.keys) when 1 then jsonb_build_object(shape.keys[1], t.j -> shape.keys[1]) else rowcast.key_of(t.j, shape.keys) end as key,
                      row_number() over () as place
-                from (select to_jsonb(n) as j from new_rows n offset 0) t) r
+                from (select to_jsonb(n.*) as j from new_rows n offset 0) t) r
     ), pairs as (
       select b.key as old_key, b.j as old_row, a.key as new_key, a.j as new_row, coalesce(a.place, b.place) as place,
              case when b.key is null then 2 when a.key is null then 0 else 1 end as turn
@@ -356,7 +358,7 @@ begin
     select concat(ticket, ' d ', tg_relid::regclass, E'\t"key":',
                   case cardinality(shape.keys) when 1 then jsonb_build_object(shape.keys[1], r.j -> shape.keys[1]) else rowcast.key_of(r.j, shape.keys) end,
                   ',"old":', case when shape.columns is null then r.j else rowcast.published(r.j, shape.columns) end, E'\n')
-      from (select to_jsonb(o) as j from old_rows o offset 0) r
+      from (select to_jsonb(o.*) as j from old_rows o offset 0) r
   loop
     lines := lines || line;
     if octet_length(lines) > 7000 then
@@ -455,7 +457,7 @@ begin
     return new; -- the watched table itself is truncated
   end if;
   shape := rowcast.shape(root);
-  for gone in execute format('select to_jsonb(t) as j from only %s t', tg_relid::regclass) loop
+  for gone in execute format('select to_jsonb(t.*) as j from only %s t', tg_relid::regclass) loop
     perform rowcast.add_lines(ticket, concat(ticket, ' d ', root, E'\t"key":', rowcast.key_of(gone.j, shape.keys), ',"old":', rowcast.published(gone.j, shape.columns), E'\n'));
   end loop;
   return new;

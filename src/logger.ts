@@ -77,6 +77,8 @@ export function logObservations(logger: Logger): Observe {
         return logger.warn(fields(seen), 'a client is too slow and was disconnected, to resume');
       case 'session.error':
         return logger.debug(fields(seen), 'a client was told of an error');
+      case 'session.failed':
+        return logger.error(fields(seen), 'a fault of the service met a client');
       case 'subscription.added':
         return logger.debug(fields(seen), 'a client subscribed');
       case 'subscription.removed':

@@ -186,6 +186,9 @@ export function createMetrics(sources: MetricSources): Metrics {
         return slow.inc();
       case 'session.error':
         return errors.inc({ code: seen.code });
+      case 'session.failed':
+        // Counted as the error that its client is told of.
+        return;
       case 'subscription.added':
         return added.inc();
       case 'subscription.removed':

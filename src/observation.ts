@@ -32,6 +32,7 @@ export type Observation =
   | { type: 'session.closed'; session: string; code: number; reason: string }
   | { type: 'session.slow'; session: string; bufferedBytes: number }
   | { type: 'session.error'; session: string; code: string }
+  | { type: 'session.failed'; session: string; error: string }
   | { type: 'subscription.added'; topic: string }
   | { type: 'subscription.removed'; topic: string }
   | { type: 'subscription.resumed'; source: ResumeSource; commits: number }

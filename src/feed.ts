@@ -1,0 +1,263 @@
+/**
+ * The feed: the ordered stream of commits inside an instance.
+ *
+ * It owns the position. It promises that every commit after the position it began at is handed on once, each row's
+ * versions in order; that the cursor says exactly what was handed on; and that it holds no more than a page of what
+ * it reads. A NOTIFY is only the fast way to hear of a commit: the log is the truth.
+ *
+ * Commits that come inline wait while the log is being read, and from the loss of the listener until a read that
+ * was begun after it listened again has come to its end: else they would overtake what that read brings.
+ */
+import type { Page } from './commit.ts';
+import { createPager, readNotification } from './feed/pager.ts';
+import { createWaitingRoom } from './feed/waiting.ts';
+import { type Observe, type ReadReason, reasonOf } from './observation.ts';
+import {
+  isPruned,
+  type Position,
+  partsIn,
+  positionAt,
+  spellCursor,
+  withCommit,
+  withReading,
+} from './position.ts';
+import type { LogReader, ReadStart } from './postgres/log.ts';
+
+export type FeedState = 'starting' | 'catching up' | 'live' | 'stopped';
+
+export interface Feed {
+  /** Resolves when it is live. The listener's events must be handed in from before. */
+  start(): Promise<void>;
+  /** Hands nothing on any more. Resolves when a read under way has ended. */
+  stop(): Promise<void>;
+  /** The listener listens: again, or for the first time. */
+  onConnected(): void;
+  onLost(reason: string): void;
+  onNotification(payload: string): void;
+  /** The cursor of whoever got all that was handed on. */
+  cursor(): string;
+  readonly position: Position;
+  readonly stream: string;
+  readonly state: FeedState;
+  /** Why it is not live. */
+  readonly reason: string | null;
+}
+
+export interface FeedOptions {
+  log: LogReader;
+  /** Gets the commits, page by page; a large commit goes on when it resolves. */
+  onPage(page: Page): void | Promise<void>;
+  /** What lies between the last page and the position now cannot be had. */
+  onGap(reason: 'cursor_expired' | 'stream_changed'): void;
+  onWatchingChanged(): void;
+  observe: Observe;
+  /** Milliseconds since the epoch. */
+  now?: () => number;
+  /** Calls back later; gives what cancels it. */
+  later?: (ms: number, call: () => void) => () => void;
+}
+
+/** Beyond this many commits, or after this long, what came inline is folded into a fresh snapshot. */
+const CONFIRM_COMMITS = 256;
+const CONFIRM_MS = 1000;
+const RETRY_MS = { first: 100, most: 5000 };
+
+export function createFeed(options: FeedOptions): Feed {
+  const { log, onPage, onGap, onWatchingChanged, observe, now = Date.now, later = laterUnref } = options;
+  const pager = createPager({ onPage, onWatchingChanged, observe, now });
+  const waiting = createWaitingRoom(drain);
+  let state: FeedState = 'starting';
+  let reason: string | null = 'starting';
+  let position: Position | null = null;
+  let stream = '';
+  let cursor: string | null = null;
+  let listening = false;
+  /** Counts the times that the listener came up: a read begun before does not make us live. */
+  let session = 0;
+  let wanted: ReadReason | null = null;
+  let reading: Promise<void> | null = null;
+  let failures = 0;
+  let cancelConfirm: (() => void) | null = null;
+  let cancelRetry: (() => void) | null = null;
+  let onLive: (() => void) | null = null;
+
+  function moveTo(next: Position): void {
+    position = next;
+    cursor = null;
+  }
+
+  function current(): Position {
+    if (position === null) throw new Error('the feed has no position before it has started');
+    return position;
+  }
+
+  const place = { position: current, moveTo, cursor: spell };
+
+  function spell(): string {
+    cursor ??= spellCursor(stream, current());
+    return cursor;
+  }
+
+  function isStopped(): boolean {
+    return state === 'stopped';
+  }
+
+  function want(why: ReadReason): void {
+    wanted ??= why;
+    if (reading !== null || cancelRetry !== null || isStopped()) return;
+    reading = readUntilDone().finally(() => {
+      reading = null;
+      if (wanted !== null) want(wanted);
+      else drain();
+    });
+  }
+
+  async function readUntilDone(): Promise<void> {
+    while (wanted !== null && !isStopped()) {
+      const why = wanted;
+      wanted = null;
+      try {
+        await readOnce(why);
+        failures = 0;
+      } catch (error) {
+        if (isStopped()) return;
+        const retryInMs = Math.min(RETRY_MS.first * 2 ** failures++, RETRY_MS.most);
+        observe({ type: 'feed.read_failed', reason: why, error: reasonOf(error), retryInMs });
+        fallBehind(`the log cannot be read: ${reasonOf(error)}`);
+        wanted = why;
+        cancelRetry = later(retryInMs, () => {
+          cancelRetry = null;
+          if (wanted !== null) want(wanted);
+        });
+        return;
+      }
+    }
+  }
+
+  async function readOnce(why: ReadReason): Promise<void> {
+    cancelConfirm?.();
+    cancelConfirm = null;
+    const begunIn = session;
+    const begunAt = now();
+    let commits = 0;
+    const snapshot = await log.read(
+      () => position,
+      begin,
+      async (commit, seen) => {
+        if (state === 'stopped') throw new Error('the feed was stopped');
+        const resumed = current().partial?.xid === commit.xid;
+        await pager.deliver(commit, {
+          ...place,
+          // What was broken off goes on first, out of the order of ids.
+          whole: (base) =>
+            resumed
+              ? withCommit(base, commit.xid, commit.parts)
+              : withReading(base, { snapshot: seen, id: commit.id }),
+        });
+        commits++;
+      },
+    );
+    moveTo(positionAt(snapshot));
+    observe({ type: 'feed.read', reason: why, commits, durationMs: now() - begunAt });
+    if (listening && begunIn === session) becomeLive();
+  }
+
+  /** Where the log lacks what the position needs, it is left behind. */
+  function begin(start: ReadStart): boolean {
+    const moved = stream !== '' && start.stream !== stream;
+    const pruned = position !== null && isPruned(position, start.prunedXid);
+    stream = start.stream;
+    cursor = null;
+    if (position !== null && !moved && !pruned) return true;
+    moveTo(positionAt(start.snapshot));
+    if (moved || pruned) onGap(moved ? 'stream_changed' : 'cursor_expired');
+    return false;
+  }
+
+  function becomeLive(): void {
+    if (state === 'live' || state === 'stopped') return;
+    state = 'live';
+    reason = null;
+    observe({ type: 'feed.caught_up' });
+    onLive?.();
+  }
+
+  function fallBehind(why: string): void {
+    if (state === 'live') state = 'catching up';
+    if (!isStopped()) reason = why;
+  }
+
+  function drain(): void {
+    if (state !== 'live' || reading !== null || wanted !== null || cancelRetry !== null) return;
+    for (const commit of waiting.take()) {
+      // The rest of a transaction of several parts is read from the log, together with a first part still here.
+      if (partsIn(current(), commit.xid) > 0) continue;
+      pager.deliverInline(commit, { ...place, whole: (base) => withCommit(base, commit.xid) });
+    }
+    const beyond = current().delivered.size;
+    if (beyond >= CONFIRM_COMMITS) want('confirm');
+    else if (beyond > 0) cancelConfirm ??= later(CONFIRM_MS, () => want('confirm'));
+  }
+
+  return {
+    get position() {
+      return current();
+    },
+    get stream() {
+      return stream;
+    },
+    get state() {
+      return state;
+    },
+    get reason() {
+      return reason;
+    },
+    start() {
+      const live = new Promise<void>((resolve) => {
+        onLive = resolve;
+      });
+      if (state === 'live') onLive?.();
+      return live;
+    },
+    async stop() {
+      state = 'stopped';
+      reason = 'stopped';
+      cancelConfirm?.();
+      cancelRetry?.();
+      await reading;
+    },
+    onConnected() {
+      if (state === 'stopped') return;
+      session++;
+      listening = true;
+      cancelRetry?.();
+      cancelRetry = null;
+      failures = 0;
+      fallBehind('catching up with the log');
+      wanted = 'connected';
+      want('connected');
+    },
+    onLost(why) {
+      listening = false;
+      fallBehind(`the listener is not connected: ${why}`);
+    },
+    onNotification(payload) {
+      if (state === 'stopped') return;
+      const commit = readNotification(payload, observe);
+      if (commit === null) return;
+      // Parts of it may still be missing where it came inline, none where a snapshot sees it.
+      if (position !== null && partsIn(position, commit.xid) === Number.POSITIVE_INFINITY) return;
+      if (commit.body !== null && waiting.add(commit)) return;
+      // It is in the log, and so is all that waits: one read brings them in order.
+      waiting.take();
+      want(commit.body === null ? 'large' : 'retry');
+    },
+    cursor: spell,
+  };
+}
+
+function laterUnref(ms: number, call: () => void): () => void {
+  const timer = setTimeout(call, ms);
+  timer.unref();
+  return () => clearTimeout(timer);
+}

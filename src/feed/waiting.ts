@@ -1,0 +1,41 @@
+/** The waiting room: commits that came inline and have not been handed on, bounded in bytes. */
+import type { NotifiedCommit } from './pager.ts';
+
+export interface WaitingRoom {
+  /** False when it is full: then the commit, and all that wait, are to be read from the log instead. */
+  add(commit: NotifiedCommit): boolean;
+  /** Empties it; gives what was in it, in order. */
+  take(): NotifiedCommit[];
+}
+
+const MAX_CHARS = 16 * 1024 * 1024;
+
+/** `onTurnEnd` is called at the end of each turn in which something was added. */
+export function createWaitingRoom(onTurnEnd: () => void): WaitingRoom {
+  let commits: NotifiedCommit[] = [];
+  let chars = 0;
+  let scheduled = false;
+
+  return {
+    add(commit) {
+      if (chars > MAX_CHARS) return false;
+      commits.push(commit);
+      chars += commit.body?.length ?? 0;
+      if (!scheduled) {
+        scheduled = true;
+        // What one packet of the listener's brought is looked at together.
+        setImmediate(() => {
+          scheduled = false;
+          onTurnEnd();
+        });
+      }
+      return true;
+    },
+    take() {
+      const taken = commits;
+      commits = [];
+      chars = 0;
+      return taken;
+    },
+  };
+}

@@ -1,0 +1,175 @@
+/**
+ * The hub: every session of the instance, and what happens to all of them at once.
+ *
+ * It owns the heartbeat, the watch over slow clients and the draining. It promises that a
+ * heartbeat's cursor counts nothing that its receivers have not been sent, and that a client
+ * which does not read loses its connection while the others go on.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Page } from './commit.ts';
+import { drainSessions } from './hub/draining.ts';
+import { createSlowWatch } from './hub/slow-watch.ts';
+import { createTopics, type ReadableTable, type ResolveFilters, type Tables } from './hub/topics.ts';
+import { type Observe, reasonOf } from './observation.ts';
+import { encode, type ResetReason } from './protocol.ts';
+import type { Router } from './router.ts';
+import { type CatchUp, type Host, noCatchUp } from './session/host.ts';
+import { overConnections, type SessionLimits } from './session/limits.ts';
+import { HEARTBEAT_TOPIC, type Socket } from './session/socket.ts';
+import { Session } from './session.ts';
+
+export type HubLimits = SessionLimits & {
+  readonly maxConnections: number;
+  readonly maxBufferedBytes: number;
+};
+
+export interface Hub {
+  /** Begins heartbeats and the watch over slow clients. */
+  start(): void;
+  /** Ends both. Sessions stay. */
+  stop(): void;
+  /** A client has connected. Past the limit it is told so and sent away, and the session has ended already. */
+  open(socket: Socket, info: { transport: string }): Session;
+  /** Hands a page of a commit on to all who subscribed to it. */
+  route(page: Page): void;
+  /** What lies between the feed's last page and its cursor cannot be had: every live subscription gets `reset`. */
+  onGap(reason: ResetReason): void;
+  /** Ends the subscriptions to what is no longer watched. Resolves when that is done; never rejects. */
+  onCatalogChanged(): Promise<void>;
+  /** Sends every client to other instances, evenly over `drainMs`; resolves when the last has been told. */
+  drain(drainMs: number): Promise<void>;
+  /** One heartbeat; within a commit, as soon as that ends. */
+  beat(): void;
+  /** One look at who is too slow. */
+  watch(): void;
+  readonly draining: boolean;
+  /** Clients connected, those that are being sent away included. */
+  readonly sessions: number;
+  readonly subscriptions: number;
+  readonly topics: number;
+}
+
+export interface HubOptions<T extends ReadableTable> {
+  router: Router;
+  catalog: Tables<T>;
+  feed: { cursor(): string };
+  limits: HubLimits;
+  /** Publishes to every socket that is subscribed to the topic. */
+  publish(topic: string, frame: string): void;
+  observe: Observe;
+  /** A name for a session that no other has, on no instance. */
+  newId(): string;
+  /** Milliseconds of a clock that never goes back. */
+  now?: () => number;
+  delay?: (ms: number) => Promise<unknown>;
+  /** What serves `since` and `snapshot`; without it they are `unavailable`. */
+  catchUp?: CatchUp;
+  /** What serves filters; without it they are `unavailable`. */
+  filters?: ResolveFilters<T>;
+}
+
+const WATCH_MS = 250;
+
+/** Creates a hub without sessions. */
+export function createHub<T extends ReadableTable>(options: HubOptions<T>): Hub {
+  const { router, catalog, feed, limits, publish, observe, newId } = options;
+  const { now = () => performance.now(), delay = sleep, catchUp = noCatchUp, filters } = options;
+  const sessions = new Map<string, Session>();
+  const topics = createTopics({ router, tables: catalog, filters, observe });
+  const slow = createSlowWatch({ maxBufferedBytes: limits.maxBufferedBytes, now, observe });
+  const host: Host = {
+    topics,
+    limits,
+    catchUp,
+    cursor: feed.cursor,
+    now,
+    observe,
+    left(id) {
+      sessions.delete(id);
+      slow.forget(id);
+    },
+  };
+  const timers: NodeJS.Timeout[] = [];
+  let beatDue = false;
+  let publishedBytes = 0;
+  let lookAgain = false;
+  let draining = false;
+
+  function beat(): void {
+    // Within a commit some of what the feed's cursor counts has not been published.
+    beatDue = !router.settled;
+    if (!beatDue) publish(HEARTBEAT_TOPIC, encode({ type: 'cursor', cursor: feed.cursor() }));
+  }
+
+  function watch(): void {
+    publishedBytes = 0;
+    slow.look(sessions.values());
+  }
+
+  async function onCatalogChanged(): Promise<void> {
+    lookAgain = false;
+    try {
+      const { ended, complete } = await topics.revalidate();
+      for (const { topic, error } of ended) {
+        for (const session of [...sessions.values()]) session.endTopic(topic, error);
+      }
+      lookAgain ||= !complete;
+    } catch (error) {
+      lookAgain = true;
+      observe({ type: 'catalog.failed', error: reasonOf(error) });
+    }
+  }
+
+  return {
+    get draining() {
+      return draining;
+    },
+    get sessions() {
+      return sessions.size;
+    },
+    get subscriptions() {
+      return topics.held;
+    },
+    get topics() {
+      return topics.size;
+    },
+    start() {
+      const onBeat = () => {
+        beat();
+        if (lookAgain) void onCatalogChanged();
+      };
+      timers.push(setInterval(onBeat, limits.heartbeatMs), setInterval(watch, WATCH_MS));
+    },
+    stop() {
+      for (const timer of timers.splice(0)) clearInterval(timer);
+    },
+    open(socket, { transport }) {
+      const session = new Session(newId(), socket, host);
+      observe({ type: 'session.opened', session: session.id, transport });
+      if (sessions.size >= limits.maxConnections) {
+        session.fail(overConnections(limits));
+      } else {
+        sessions.set(session.id, session);
+        session.welcome(null);
+      }
+      return session;
+    },
+    route(page) {
+      // A burst must not outrun the watch: no client can have got more than all of this.
+      if (publishedBytes > limits.maxBufferedBytes / 4) watch();
+      publishedBytes += router.route(page);
+      if (page.last && beatDue) beat();
+    },
+    onGap(reason) {
+      router.abandon();
+      for (const session of sessions.values()) session.reset(reason);
+    },
+    onCatalogChanged,
+    async drain(drainMs) {
+      draining = true;
+      await drainSessions({ sessions, drainMs, now, delay });
+    },
+    beat,
+    watch,
+  };
+}

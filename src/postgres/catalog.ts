@@ -1,0 +1,130 @@
+/**
+ * The catalog: which tables are watched, and what their columns are.
+ *
+ * It is read whole, and again when somebody asks for a table that it does not know or the log says that settings
+ * changed. Reads that are asked for at once are one.
+ */
+import type pg from 'pg';
+import { type Observe, reasonOf } from '../observation.ts';
+import { canonicalTopic, OPS } from '../topic.ts';
+
+export interface Column {
+  readonly name: string;
+  /** As SQL writes it, schema-qualified where it is not PostgreSQL's own. */
+  readonly type: string;
+}
+
+export interface WatchedTable {
+  /** As a canonical topic spells it. */
+  readonly table: string;
+  readonly schema: string;
+  readonly name: string;
+  /** The published columns. */
+  readonly columns: ReadonlyMap<string, Column>;
+  readonly key: readonly string[];
+  readonly access: 'public' | 'authenticated' | 'scoped';
+  readonly scope: Readonly<Record<string, string>> | null;
+  /** The transaction since which it is watched. */
+  readonly since: bigint;
+}
+
+export interface Catalog {
+  /** Undefined when it is not watched. Rejects when the database cannot be asked. */
+  find(schema: string, name: string): Promise<WatchedTable | undefined>;
+  /** What was read last is not to be trusted any more. */
+  invalidate(): void;
+}
+
+const TABLES = `
+  select n.nspname as schema, c.relname as name, w.key, w.access, w.scope, w.since::text as since,
+         (select json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod)) order by a.attnum)
+            from pg_attribute a where a.attrelid = w."table" and a.attname = any (w.columns) and not a.attisdropped) as columns
+    from rowcast.watched w join pg_class c on c.oid = w."table" join pg_namespace n on n.oid = c.relnamespace`;
+
+interface Row {
+  schema: string;
+  name: string;
+  key: (string | null)[];
+  access: WatchedTable['access'];
+  scope: Record<string, string> | null;
+  since: string;
+  columns: Column[] | null;
+}
+
+/** Unknown tables are asked for by anyone: they make the catalog be read at most this often. */
+const UNKNOWN_MS = 1000;
+
+export interface CatalogOptions {
+  pool: pg.Pool;
+  observe: Observe;
+  /** Milliseconds of a clock that never goes back. */
+  now?: () => number;
+}
+
+export function createCatalog({ pool, observe, now = () => performance.now() }: CatalogOptions): Catalog {
+  let tables: ReadonlyMap<string, WatchedTable> | null = null;
+  let readAt = Number.NEGATIVE_INFINITY;
+  let reading: Promise<ReadonlyMap<string, WatchedTable>> | null = null;
+
+  async function readTables(): Promise<ReadonlyMap<string, WatchedTable>> {
+    const begunAt = now();
+    try {
+      const { rows } = await pool.query<Row>(TABLES);
+      const read = new Map(rows.map((row) => [keyOf(row.schema, row.name), tableOf(row)]));
+      observe({ type: 'catalog.loaded', tables: read.size, durationMs: now() - begunAt });
+      return read;
+    } catch (error) {
+      observe({ type: 'catalog.failed', error: reasonOf(error) });
+      throw error;
+    }
+  }
+
+  function load(): Promise<ReadonlyMap<string, WatchedTable>> {
+    if (reading !== null) return reading;
+    const begun = readTables();
+    reading = begun;
+    const done = () => {
+      if (reading === begun) reading = null;
+    };
+    begun.then((read) => {
+      // One that was begun before the catalog changed is of no use to those who come after.
+      if (reading === begun) {
+        tables = read;
+        readAt = now();
+      }
+      done();
+    }, done);
+    return begun;
+  }
+
+  return {
+    async find(schema, name) {
+      const key = keyOf(schema, name);
+      const known = tables?.get(key);
+      if (known !== undefined) return known;
+      if (tables !== null && now() - readAt < UNKNOWN_MS) return undefined;
+      return (await load()).get(key);
+    },
+    invalidate() {
+      tables = null;
+      reading = null;
+    },
+  };
+}
+
+function keyOf(schema: string, table: string): string {
+  return canonicalTopic({ kind: 'table', schema, table, ops: OPS, filters: [] });
+}
+
+function tableOf({ schema, name, key, access, scope, since, columns }: Row): WatchedTable {
+  return {
+    table: keyOf(schema, name),
+    schema,
+    name,
+    columns: new Map((columns ?? []).map((column) => [column.name, column])),
+    key: key.filter((column) => column !== null),
+    access,
+    scope,
+    since: BigInt(since),
+  };
+}

@@ -1,0 +1,170 @@
+/**
+ * The router: turns the pages of commits into frames, each made and published once per topic.
+ *
+ * It owns which topics there are, by table, and what of the present commit still waits. It
+ * promises that of one transaction all frames of a topic but the last say `more`; that a frame's
+ * cursor counts everything of its topic up to that frame and nothing after it; and that the cost
+ * of a change depends on the topics that it concerns, never on how many subscribe to them.
+ */
+import type { Page, TableChange } from './commit.ts';
+import type { Observe } from './observation.ts';
+import { type Effect, encodeChange } from './protocol.ts';
+import { withEffect } from './router/effect.ts';
+import { canonicalTopic, OPS, type TableTopic, type Topic } from './topic.ts';
+
+/** What a change is to a filtered topic; null where it concerns it neither before nor after. */
+export type Match = { readonly effect?: Effect } | null;
+export type Matcher = (change: TableChange) => Match;
+
+export interface Router {
+  /** Frames of the topic are published from now on. Without a matcher it takes every change of its ops. */
+  add(topic: Topic, parsed: TableTopic, matcher?: Matcher): void;
+  /** Nothing more is published of it, not even what waits. */
+  remove(topic: Topic): void;
+  /** Publishes what the page has for the topics. Gives how many bytes that was, each topic counted once. */
+  route(page: Page): number;
+  /**
+   * The cursor of whoever joins the topic in this turn: what is published of it from now on is
+   * exactly what came after. Within a commit it may lie before the feed's, since frames wait.
+   */
+  cursorOf(topic: Topic): string;
+  /** The feed broke off and went on elsewhere: what waits is dropped. */
+  abandon(): void;
+  /** False within a commit: then the feed's cursor counts changes that no one has been sent yet. */
+  readonly settled: boolean;
+}
+
+export interface RouterOptions {
+  publish(topic: Topic, frame: string): void;
+  /** The feed's cursor. */
+  cursor(): string;
+  observe: Observe;
+}
+
+/** Changes of an earlier page, kept back until it is known whether they are the last of their commit. */
+interface Held {
+  readonly changes: readonly string[];
+  readonly cursor: string;
+  /** The cursor of whoever has got all of the topic but these. */
+  readonly before: string;
+}
+
+interface Route {
+  readonly topic: Topic;
+  readonly table: string;
+  readonly ops: TableTopic['ops'];
+  readonly matcher: Matcher | undefined;
+  /** Of the page being routed. */
+  fresh: string[];
+  held: Held | undefined;
+}
+
+/** Creates a router without topics. */
+export function createRouter({ publish, cursor, observe }: RouterOptions): Router {
+  const routes = new Map<Topic, Route>();
+  const byTable = new Map<string, Route[]>();
+  const waiting = new Set<Route>();
+  let settled = true;
+  // The cursor before the page to come; where none has come yet, the one that the first topic began at.
+  let previous: string | undefined;
+  let frames = 0;
+  let bytes = 0;
+
+  function emit(route: Route, page: Page, changes: readonly string[], cursor: string, more: boolean): void {
+    const frame = encodeChange({ topic: route.topic, cursor, at: page.at, changes, more });
+    frames++;
+    bytes += Buffer.byteLength(frame);
+    publish(route.topic, frame);
+  }
+
+  /** The topics that the page has something for, each with its fresh changes. */
+  function distribute(page: Page): Route[] {
+    const touched: Route[] = [];
+    for (const change of page.changes) {
+      for (const route of byTable.get(change.table) ?? []) {
+        const wire = route.ops.includes(change.op) ? wireFor(route, change) : undefined;
+        if (wire === undefined) continue;
+        if (route.fresh.length === 0) touched.push(route);
+        route.fresh.push(wire);
+      }
+    }
+    return touched;
+  }
+
+  function release(page: Page): void {
+    for (const route of waiting) {
+      const { held, fresh } = route;
+      if (held === undefined) continue;
+      if (fresh.length > 0) emit(route, page, held.changes, held.cursor, true);
+      else if (page.last) emit(route, page, held.changes, page.cursor, false);
+      else continue;
+      route.held = undefined;
+      waiting.delete(route);
+    }
+  }
+
+  function forget(): void {
+    for (const route of waiting) route.held = undefined;
+    waiting.clear();
+  }
+
+  return {
+    get settled() {
+      return settled;
+    },
+    add(topic, { schema, table, ops }, matcher) {
+      if (routes.has(topic)) throw new Error(`the topic ${topic} is routed already`);
+      previous ??= cursor();
+      const key = canonicalTopic({ kind: 'table', schema, table, ops: OPS, filters: [] });
+      const route: Route = { topic, table: key, ops, matcher, fresh: [], held: undefined };
+      routes.set(topic, route);
+      const beside = byTable.get(key);
+      if (beside === undefined) byTable.set(key, [route]);
+      else beside.push(route);
+    },
+    remove(topic) {
+      const route = routes.get(topic);
+      if (route === undefined) return;
+      routes.delete(topic);
+      waiting.delete(route);
+      const left = byTable.get(route.table)?.filter((other) => other !== route) ?? [];
+      if (left.length === 0) byTable.delete(route.table);
+      else byTable.set(route.table, left);
+    },
+    route(page) {
+      frames = 0;
+      bytes = 0;
+      if (page.first) forget();
+      const touched = distribute(page);
+      const before = previous ?? page.cursor;
+      release(page);
+      for (const route of touched) {
+        const changes = route.fresh;
+        route.fresh = [];
+        if (page.last) {
+          emit(route, page, changes, page.cursor, false);
+        } else {
+          route.held = { changes, cursor: page.cursor, before };
+          waiting.add(route);
+        }
+      }
+      previous = page.cursor;
+      settled = page.last;
+      if (frames > 0) observe({ type: 'frame.published', frames, bytes });
+      return bytes;
+    },
+    cursorOf: (topic) => routes.get(topic)?.held?.before ?? cursor(),
+    abandon() {
+      forget();
+      settled = true;
+      previous = cursor();
+    },
+  };
+}
+
+function wireFor({ matcher }: Route, change: TableChange): string | undefined {
+  if (matcher === undefined) return change.wire;
+  const match = matcher(change);
+  if (match === null) return undefined;
+  return match.effect === undefined ? change.wire : withEffect(change.wire, match.effect);
+}

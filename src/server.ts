@@ -1,0 +1,203 @@
+/**
+ * The server: puts the parts of an instance together, starts them, and stops them in reverse.
+ *
+ * Whoever takes a resource registers its release here; a start that fails releases what it took.
+ */
+
+import uWS, { type us_listen_socket } from 'uWebSockets.js';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer as createNetServer } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import type { Config } from './config.ts';
+import { createFeed } from './feed.ts';
+import { createHub } from './hub.ts';
+import { createMetrics } from './metrics.ts';
+import { type Observation, type Observe, reasonOf } from './observation.ts';
+import { createCatalog } from './postgres/catalog.ts';
+import { checkDatabase } from './postgres/check.ts';
+import { createListener } from './postgres/listener.ts';
+import { createLogReader } from './postgres/log.ts';
+import { createPruner } from './postgres/pruner.ts';
+import { createRouter } from './router.ts';
+import { StartError } from './start-error.ts';
+import { mountHttp, type Page, type Readiness } from './transports/http.ts';
+import { createPublisher, mountWebSocket } from './transports/websocket.ts';
+
+export interface Server {
+  /** Where it answers. */
+  readonly url: string;
+  readonly port: number;
+  /** Not ready; clients sent away over the drain time; then stopped. Again: the same stop. */
+  stop(): Promise<void>;
+}
+
+export interface ServerOptions {
+  observe: Observe;
+  /** Pages served besides, by path. */
+  pages?: Readonly<Record<string, Page>>;
+  /** Mounts further routes. */
+  mount?: (app: uWS.TemplatedApp) => void;
+}
+
+/** The channel that the database's triggers NOTIFY. */
+const CHANNEL = 'rowcast';
+const POOL_SIZE = 6;
+const CONNECT_MS = 5000;
+
+/** Starts an instance; resolves when it answers and is caught up. Rejects with `StartError` where it cannot. */
+export async function startServer(config: Config, options: ServerOptions): Promise<Server> {
+  const releases: (() => void | Promise<void>)[] = [];
+  const release = async () => {
+    for (const undo of releases.splice(0).reverse()) await undo();
+  };
+  try {
+    const { port, drain } = await start(config, options, (undo) => releases.push(undo));
+    let stopping: Promise<void> | null = null;
+    return {
+      port,
+      url: `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`,
+      stop() {
+        stopping ??= drain().then(release);
+        return stopping;
+      },
+    };
+  } catch (error) {
+    await release();
+    throw error;
+  }
+}
+
+async function start(
+  config: Config,
+  options: ServerOptions,
+  onStop: (undo: () => void | Promise<void>) => void,
+) {
+  let touch = () => {};
+  const metrics = createMetrics({
+    sessions: () => hub.sessions,
+    subscriptions: () => hub.subscriptions,
+    topics: () => hub.topics,
+    listenerConnected: () => listener.connected,
+    ringBytes: () => 0,
+  });
+  const observe: Observe = (observation: Observation) => {
+    metrics.observe(observation);
+    options.observe(observation);
+    if (observation.type === 'feed.commit') touch();
+  };
+  onStop(() => observe({ type: 'server.stopped' }));
+
+  const pool = new pg.Pool({
+    connectionString: config.databaseUrl,
+    application_name: 'rowcast',
+    max: POOL_SIZE,
+    connectionTimeoutMillis: CONNECT_MS,
+    keepAlive: true,
+    allowExitOnIdle: true,
+  });
+  pool.on('error', (error) => observe({ type: 'pool.error', error: error.message }));
+  onStop(() => pool.end());
+  await claimPort(config);
+  await checkDatabase(pool, config.listenUrl);
+
+  const app = uWS.App();
+  const publish = createPublisher(app, config);
+  const catalog = createCatalog({ pool, observe });
+  const router = createRouter({ publish, cursor: () => feed.cursor(), observe });
+  const hub = createHub({
+    router,
+    catalog,
+    feed: { cursor: () => feed.cursor() },
+    limits: config,
+    publish,
+    observe,
+    newId: () => randomBytes(12).toString('base64url'),
+  });
+  const feed = createFeed({
+    log: createLogReader(pool),
+    observe,
+    onPage(page) {
+      hub.route(page);
+      // A large commit lets the sockets have their turn between its pages.
+      return page.last ? undefined : delay(0);
+    },
+    onGap: hub.onGap,
+    onWatchingChanged() {
+      catalog.invalidate();
+      void hub.onCatalogChanged();
+    },
+  });
+  const listener = createListener({
+    connectionString: config.listenUrl,
+    channel: CHANNEL,
+    applicationName: 'rowcast listener',
+    observe,
+    onConnected: feed.onConnected,
+    onLost: feed.onLost,
+    onNotification: feed.onNotification,
+  });
+  const pruner = createPruner({
+    pool,
+    retentionMs: config.retentionMs,
+    retentionBytes: config.retentionBytes,
+    observe,
+  });
+  touch = pruner.touch;
+  onStop(() => pruner.stop());
+
+  onStop(() => feed.stop());
+  onStop(() => listener.stop());
+  await listener.start();
+  await feed.start();
+
+  hub.start();
+  onStop(() => hub.stop());
+  mountWebSocket(app, { hub, config });
+  options.mount?.(app);
+  mountHttp(app, { ready, metrics, ...(options.pages ? { pages: options.pages } : {}) });
+  onStop(() => {
+    app.close();
+  });
+  const port = await listen(app, config);
+  observe({ type: 'server.listening', url: `http://${config.host}:${port}` });
+
+  function ready(): Readiness {
+    if (hub.draining) return { ready: false, reason: 'draining' };
+    if (feed.state !== 'live') return { ready: false, reason: feed.reason ?? feed.state };
+    return { ready: true };
+  }
+
+  async function drain(): Promise<void> {
+    observe({ type: 'server.draining', sessions: hub.sessions });
+    await hub.drain(config.drainMs);
+    // What was handed to the sockets last leaves with the next turns.
+    await delay(50);
+  }
+
+  return { port, drain };
+}
+
+/** uWebSockets.js would share a port with whoever has it, and take half of the clients. */
+async function claimPort({ host, port }: Config): Promise<void> {
+  if (port === 0) return;
+  const probe = createNetServer();
+  try {
+    probe.listen({ host, port, exclusive: true });
+    await once(probe, 'listening');
+  } catch (error) {
+    throw new StartError(`cannot listen on ${host}:${port}: ${reasonOf(error)}; set PORT or HOST`, { cause: error });
+  } finally {
+    probe.close();
+  }
+}
+
+function listen(app: uWS.TemplatedApp, config: Config): Promise<number> {
+  return new Promise((resolve, reject) => {
+    app.listen(config.host, config.port, (socket: us_listen_socket | false) => {
+      if (socket) resolve(uWS.us_socket_local_port(socket));
+      else reject(new StartError(`cannot listen on ${config.host}:${config.port}; set PORT or HOST`));
+    });
+  });
+}

@@ -1,0 +1,36 @@
+/** The limits on one session, and what a client is told past them. */
+import { CLOSE_CODES, ProtocolError } from '../protocol.ts';
+
+export interface SessionLimits {
+  readonly maxSubscriptions: number;
+  readonly maxFramesPerSecond: number;
+  readonly heartbeatMs: number;
+}
+
+/** A client may save up so much of its rate, and then send it at once. */
+export const RATE_BURST_MS = 1_000;
+/** Refused frames count too: who is so far past its rate does not listen, and is sent away. */
+export const RATE_DEBT_MS = 2 * RATE_BURST_MS;
+
+/** The rate is over; `end` says that this ends the connection. */
+export function overRate({ maxFramesPerSecond }: SessionLimits, end: boolean): ProtocolError {
+  const message = `more than ${maxFramesPerSecond} frames a second; wait, then send more slowly`;
+  return new ProtocolError('rate_limited', message, end ? { close: CLOSE_CODES.overLimit } : {});
+}
+
+/** No further subscription on this connection. */
+export function overSubscriptions({ maxSubscriptions }: SessionLimits): ProtocolError {
+  return new ProtocolError(
+    'limit_exceeded',
+    `a connection may hold ${maxSubscriptions} subscriptions; unsubscribe some first`,
+  );
+}
+
+/** No further connection. Browsers can read a frame and a close code, but no status of a handshake. */
+export function overConnections({ maxConnections }: { maxConnections: number }): ProtocolError {
+  return new ProtocolError(
+    'limit_exceeded',
+    `this instance takes ${maxConnections} connections; try again after a while`,
+    { close: CLOSE_CODES.overLimit },
+  );
+}

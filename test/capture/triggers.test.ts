@@ -1,0 +1,264 @@
+/** Statements that triggers and foreign keys run: each captured once, the versions of a row in order. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { type Captured, type Change, captured } from '../harness/captured.ts';
+import { createDatabase, type Database } from '../harness/database.ts';
+
+let database: Database;
+let log: Captured;
+beforeAll(async () => {
+  database = await createDatabase();
+  log = await captured(database);
+});
+afterAll(async () => {
+  await log.close();
+  await database.drop();
+});
+beforeEach(() => log.writer.query('create schema s; set search_path = s'));
+afterEach(() => log.writer.query('set client_min_messages = warning; drop schema s cascade'));
+
+function brief(changes: Change[], column: string): string[] {
+  return changes.map(({ op, table, key, new: row }) =>
+    `${op} ${table.replace('s.', '')} ${key?.['id'] ?? ''} ${row?.[column] ?? ''}`.trim(),
+  );
+}
+
+/** A table `t(id, v)` with a trigger, watched. */
+function withTrigger(when: string, body: string): Promise<unknown> {
+  return log.writer.query(`
+    create table t (id int primary key, v int not null default 0);
+    create function f() returns trigger language plpgsql as $f$ begin ${body}; return new; end $f$;
+    create trigger a_trigger ${when} execute function f();
+    select rowcast.watch('t')`);
+}
+
+describe('foreign-key cascades', () => {
+  async function parents(options: string): Promise<void> {
+    await log.writer.query(`
+      create table p (id int primary key);
+      create table c (id int primary key, p int references p ${options});
+      create table g (id int primary key, c int references c on delete cascade);
+      select rowcast.watch('p'), rowcast.watch('c'), rowcast.watch('g');
+      insert into p values (1), (2); insert into c values (10, 1), (11, 1), (20, 2); insert into g values (100, 10)`);
+  }
+
+  it('ON DELETE CASCADE', async () => {
+    await parents('on delete cascade');
+    const changes = await log.changes('delete from p where id = 1');
+    expect(brief(changes, '')).toEqual(['delete p 1', 'delete c 10', 'delete c 11', 'delete g 100']);
+  });
+
+  it('ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED', async () => {
+    await parents('on delete cascade deferrable initially deferred');
+    const changes = await log.changes('begin; delete from p where id = 1; insert into p values (3); commit');
+    expect(brief(changes, '')).toEqual([
+      'delete p 1',
+      'delete c 10',
+      'delete c 11',
+      'delete g 100',
+      'insert p 3',
+    ]);
+  });
+
+  it('a deferred trigger that writes to the watched table', async () => {
+    await withTrigger('after update on t for each row', 'null');
+    await log.writer.query(`
+      create function late() returns trigger language plpgsql as $f$ begin
+        if new.v < 3 then update t set v = v + 1 where id = new.id; end if; return new; end $f$;
+      create constraint trigger late after insert or update on t deferrable initially deferred
+        for each row execute function late()`);
+    const [commit] = await log.of('begin; insert into t values (1, 0); insert into t values (2, 5); commit');
+    expect(brief(commit?.changes ?? [], 'v')).toEqual([
+      'insert t 1 0',
+      'insert t 2 5',
+      'update t 1 1',
+      'update t 1 2',
+      'update t 1 3',
+    ]);
+  });
+
+  it('ON UPDATE CASCADE, ON DELETE SET NULL', async () => {
+    await parents('on update cascade on delete set null');
+    expect(brief(await log.changes('update p set id = 5 where id = 1'), 'p')).toEqual([
+      'delete p 1',
+      'insert p 5',
+      'update c 10 5',
+      'update c 11 5',
+    ]);
+    expect(await log.changes('delete from p where id = 2')).toMatchObject([
+      { op: 'delete', key: { id: 2 } },
+      { op: 'update', key: { id: 20 }, new: { p: null }, old: { p: 2 } },
+    ]);
+  });
+});
+
+describe('triggers', () => {
+  it('that write to another watched table', async () => {
+    await withTrigger(
+      'after insert or update on t for each row',
+      'insert into audit (id, v) values (new.id * 10 + new.v, new.v)',
+    );
+    await log.writer.query(`create table audit (id int primary key, v int); select rowcast.watch('audit')`);
+    const changes = await log.changes('insert into t values (1), (2); update t set v = 1 where id = 1');
+    expect(brief(changes, 'v')).toEqual([
+      'insert t 1 0',
+      'insert t 2 0',
+      'insert audit 10 0',
+      'insert audit 20 0',
+      'update t 1 1',
+      'insert audit 11 1',
+    ]);
+  });
+
+  it('AFTER triggers that update the very row again, three deep', async () => {
+    const again = 'if new.v % 10 < 3 then update t set v = new.v + 1 where id = new.id; end if';
+    await withTrigger('after insert or update on t for each row', again);
+    const versions = ['insert t 1 0', 'update t 1 1', 'update t 1 2', 'update t 1 3'];
+    expect(brief(await log.changes('insert into t values (1)'), 'v')).toEqual(versions);
+    const many = await log.changes('update t set v = 10; insert into t values (2), (3)');
+    for (const id of [2, 3]) {
+      expect(
+        brief(
+          many.filter(({ key }) => key?.['id'] === id),
+          'v',
+        ),
+      ).toEqual(versions.map((one) => one.replace('t 1', `t ${id}`)));
+    }
+    expect(brief(many.slice(0, 4), 'v')).toEqual([10, 11, 12, 13].map((v) => `update t 1 ${v}`));
+  });
+
+  it('statement triggers, of names before and after those of rowcast', async () => {
+    await withTrigger('after insert on t for each statement', 'update t set v = v + 1');
+    await log.writer.query(
+      'create trigger zz_trigger after insert on t for each statement execute function f()',
+    );
+    expect(brief(await log.changes('insert into t values (1)'), 'v')).toEqual([
+      'insert t 1 0',
+      'update t 1 1',
+      'update t 1 2',
+    ]);
+  });
+
+  it('a BEFORE trigger that updates other rows of the same table in a multi-row INSERT', async () => {
+    await withTrigger('before insert on t for each row', 'update t set v = v + 1');
+    const changes = await log.changes('insert into t values (1), (2), (3)');
+    expect(changes.filter(({ op }) => op === 'insert')).toHaveLength(3);
+    const versions = new Map<unknown, unknown[]>();
+    for (const { key, new: row } of changes) {
+      versions.set(key?.['id'], [...(versions.get(key?.['id']) ?? []), row?.['v']]);
+    }
+    expect(versions).toEqual(
+      new Map([
+        [1, [0, 1, 2]],
+        [2, [0, 1]],
+        [3, [0]],
+      ]),
+    );
+  });
+
+  it('a BEFORE trigger that changes the row, and one that skips it', async () => {
+    await withTrigger(
+      'before insert or update on t for each row',
+      'if new.id = 2 then return null; end if; new.v := 7',
+    );
+    expect(brief(await log.changes('insert into t values (1), (2), (3)'), 'v')).toEqual([
+      'insert t 1 7',
+      'insert t 3 7',
+    ]);
+  });
+
+  it('functions in the statement that write to another watched table', async () => {
+    await log.writer.query(`
+      create table counters (id int primary key, v int); insert into counters values (1, 0);
+      create function next() returns int language sql as 'update s.counters set v = v + 1 returning v';
+      create table t (id int primary key default next(), v int);
+      select rowcast.watch('counters'), rowcast.watch('t')`);
+    const changes = brief(await log.changes('insert into t (v) values (7), (8)'), 'v');
+    expect(changes.filter((one) => one.includes('counters'))).toEqual([
+      'update counters 1 1',
+      'update counters 1 2',
+    ]);
+    expect(changes.filter((one) => !one.includes('counters'))).toEqual(['insert t 1 7', 'insert t 2 8']);
+  });
+
+  it('an error in a trigger, caught, leaves the tickets in order', async () => {
+    await withTrigger(
+      'after insert or update on t for each row',
+      `begin
+        update t set v = v + 1 where id = new.id and v < 1; if new.v = 1 then raise 'no'; end if;
+      exception when raise_exception then null; end;
+      update t set v = v + 5 where id = new.id and v = 0`,
+    );
+    const changes = await log.changes('insert into t values (1); update t set v = 50');
+    expect(changes[0]).toMatchObject({ op: 'insert', new: { v: 0 } });
+    let v: unknown = 0;
+    for (const { old, new: row } of changes.slice(1)) {
+      expect(old).toEqual({ v });
+      v = row?.['v'];
+    }
+    expect(v).toBe(50);
+  });
+});
+
+describe('nested statements that spill', () => {
+  it('a row trigger that inserts into another watched table, 20,000 rows', async () => {
+    await withTrigger('after insert on t for each row', 'insert into audit values (new.id)');
+    await log.writer.query(`create table audit (id int primary key); select rowcast.watch('audit')`);
+    const commit = await log.one('insert into t select n from generate_series(1, 20000) n');
+    expect(commit).toMatchObject({ inline: false });
+    expect(commit.chunks).toBeGreaterThan(0);
+    expect(commit.changes.slice(0, 20000).map(({ table, key }) => `${table} ${key?.['id']}`)).toEqual(
+      Array.from({ length: 20000 }, (_, n) => `s.t ${n + 1}`),
+    );
+    expect(commit.changes.slice(20000).map(({ table, key }) => `${table} ${key?.['id']}`)).toEqual(
+      Array.from({ length: 20000 }, (_, n) => `s.audit ${n + 1}`),
+    );
+  });
+
+  it.each([
+    [20, 1],
+    [60, 1],
+    [150, 10],
+    [400, 50],
+    [1000, 3],
+  ])('a shift of %i keys, with a row trigger at every %i: no key is ever there twice', async (many, every) => {
+    await withTrigger(
+      'after update on t for each row',
+      `if new.v = 0 and new.id % ${every} = 0 then
+        insert into audit values (new.id); update t set v = 1 where id = new.id; end if`,
+    );
+    await log.writer.query(`
+      create table audit (id int primary key); select rowcast.watch('audit');
+      alter table t drop constraint t_pkey, add primary key (id) deferrable;
+      insert into t select n, 0 from generate_series(1, ${many}) n`);
+    const rows = new Map<unknown, unknown>(Array.from({ length: many }, (_, n) => [n + 1, 0]));
+    const commit = await log.one(`update t set id = id + ${many / 2}`);
+    for (const { op, table, key, new: row, old } of commit.changes) {
+      if (table !== 's.t') continue;
+      const id = key?.['id'];
+      expect(rows.has(id)).toBe(op !== 'insert');
+      if (op === 'update') expect(rows.get(id)).toBe(old?.['v']);
+      if (op === 'delete') rows.delete(id);
+      else rows.set(id, row?.['v']);
+    }
+    const { rows: final } = await log.writer.query<{ id: number; v: number }>('select * from t');
+    expect(rows).toEqual(new Map(final.map(({ id, v }) => [id, v])));
+  });
+
+  it('a nested statement first, then statements that spill', async () => {
+    await withTrigger('before insert on t for each row', 'update audit set v = v + 1 where id = 1');
+    await log.writer.query(
+      `create table audit (id int primary key, v int); insert into audit values (1, 0); select rowcast.watch('audit')`,
+    );
+    const commit = await log.one(`
+      insert into t values (1), (2); update audit set v = 10;
+      do $$ begin for n in 1 .. 300 loop update s.audit set v = v + 1; end loop; end $$`);
+    expect(commit.chunks).toBeGreaterThan(0);
+    let v: unknown = 0;
+    for (const { table, old, new: row } of commit.changes) {
+      if (table !== 's.audit') continue;
+      expect(old).toEqual({ v });
+      v = row?.['v'];
+    }
+    expect(v).toBe(310);
+  });
+});

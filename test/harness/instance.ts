@@ -1,0 +1,41 @@
+/** An instance of rowcast in this process, on a free port. */
+import { readConfig } from '../../src/config.ts';
+import { type Server, startServer } from '../../src/server.ts';
+import { observations } from './facts.ts';
+import { connect, type Socket } from './socket.ts';
+
+export interface Instance {
+  readonly server: Server;
+  readonly http: string;
+  readonly observed: ReturnType<typeof observations>;
+  /** A client that has been welcomed. */
+  client(path?: string): Promise<Socket>;
+  stop(): Promise<void>;
+}
+
+/** Starts an instance on a database; `env` are further settings. */
+export async function startInstance(
+  databaseUrl: string,
+  env: Record<string, string> = {},
+): Promise<Instance> {
+  const observed = observations();
+  const config = readConfig({
+    DATABASE_URL: databaseUrl,
+    HOST: '127.0.0.1',
+    PORT: '0',
+    ROWCAST_DRAIN_MS: '0',
+    ...env,
+  });
+  const server = await startServer(config, { observe: observed.observe });
+  return {
+    server,
+    http: server.url,
+    observed,
+    async client(path = '/ws') {
+      const socket = await connect(`${server.url.replace('http', 'ws')}${path}`);
+      await socket.next('welcome');
+      return socket;
+    },
+    stop: () => server.stop(),
+  };
+}

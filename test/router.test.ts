@@ -1,0 +1,203 @@
+/** Routing: which frames the pages of commits become. */
+import { describe, expect, it } from '@jest/globals';
+import type { Page, TableChange } from '../src/commit.ts';
+import type { Observation } from '../src/observation.ts';
+import { withEffect } from '../src/router/effect.ts';
+import { createRouter, type Matcher } from '../src/router.ts';
+import { canonicalTopic, type Op, parseTopic, type Topic } from '../src/topic.ts';
+
+const AT = '2026-01-02T03:04:05Z';
+
+function change(op: Op, id: string, table = 'public.m'): TableChange {
+  return { table, op, wire: `{"op":"${op}","table":"${table}","key":{"id":${id}}}` };
+}
+
+function setUp() {
+  const sent: [topic: string, frame: Record<string, unknown>][] = [];
+  const texts: string[] = [];
+  const seen: Observation[] = [];
+  let cursor = 'c0';
+  let count = 0;
+  const router = createRouter({
+    publish(topic, frame) {
+      texts.push(frame);
+      sent.push([topic, JSON.parse(frame)]);
+    },
+    cursor: () => cursor,
+    observe: (observation) => seen.push(observation),
+  });
+  return {
+    router,
+    texts,
+    seen,
+    add(text: string, matcher?: Matcher): Topic {
+      const parsed = parseTopic(text);
+      if (parsed.kind !== 'table') throw new Error(`${text} is no table`);
+      const topic = canonicalTopic(parsed);
+      router.add(topic, parsed, matcher);
+      return topic;
+    },
+    /** Routes one page; gives what was published: topic, cursor, the ids of the changes, `more`. */
+    route(changes: TableChange[], { first = true, last = true }: Partial<Page> = {}): unknown[] {
+      cursor = `c${++count}`;
+      sent.length = 0;
+      router.route({ xid: BigInt(count), at: AT, changes, first, last, cursor });
+      return sent.map(([topic, frame]) => {
+        expect(frame).toMatchObject({ type: 'change', topic, at: AT });
+        const { cursor: at, changes: those, more } = frame;
+        const ids = Array.isArray(those) ? those.map((one) => one.key.id) : undefined;
+        return [topic, at, ids, ...(more === undefined ? [] : [more])];
+      });
+    },
+  };
+}
+
+describe('the router', () => {
+  it('publishes a commit once per topic that it concerns, in the order of its changes', () => {
+    const { add, route, seen, texts } = setUp();
+    for (const topic of ['m', 'rooms', 'other']) add(topic);
+    const got = route([change('insert', '1', 'public.rooms'), change('insert', '2'), change('update', '3')]);
+    expect(got).toEqual([
+      ['public.rooms', 'c1', [1]],
+      ['public.m', 'c1', [2, 3]],
+    ]);
+    const bytes = Buffer.byteLength(texts.join(''));
+    expect(seen).toEqual([{ type: 'frame.published', frames: 2, bytes }]);
+  });
+
+  it('takes changes over as they are', () => {
+    const { add, route, texts } = setUp();
+    add('m');
+    route([change('insert', '9007199254740993')]);
+    expect(texts[0]).toContain('"key":{"id":9007199254740993}}]}');
+  });
+
+  it('tells nobody of a commit that concerns nobody', () => {
+    const { add, route, seen } = setUp();
+    add('m:delete');
+    expect(route([change('insert', '1'), change('insert', '1', 'shop.m')])).toEqual([]);
+    expect(seen).toEqual([]);
+  });
+
+  it('gives a topic only its operations', () => {
+    const { add, route } = setUp();
+    add('m:delete,insert');
+    add('m:truncate');
+    const all = [
+      change('insert', '1'),
+      change('update', '2'),
+      change('delete', '3'),
+      change('truncate', '4'),
+    ];
+    expect(route(all)).toEqual([
+      ['public.m:insert,delete', 'c1', [1, 3]],
+      ['public.m:truncate', 'c1', [4]],
+    ]);
+  });
+
+  it('finds a table by its key, whatever its name', () => {
+    const { add, route } = setUp();
+    const topic = add('Odd%2ESchema.T%C3%B6ble');
+    expect(route([change('insert', '1', 'Odd%2ESchema.Töble')])).toEqual([[topic, 'c1', [1]]]);
+  });
+
+  it('publishes nothing more of a topic that was removed', () => {
+    const { add, route, router } = setUp();
+    const topic = add('m');
+    add('m:insert');
+    router.remove(topic);
+    expect(route([change('insert', '1')])).toEqual([['public.m:insert', 'c1', [1]]]);
+  });
+
+  it('refuses to route a topic twice', () => {
+    const { add } = setUp();
+    add('m');
+    expect(() => add('public.m')).toThrow('routed already');
+  });
+});
+
+describe('a commit of several pages', () => {
+  const first = { last: false };
+  const middle = { first: false, last: false };
+  const last = { first: false };
+
+  it('says more on all frames of a topic but its last', () => {
+    const { add, route, router } = setUp();
+    for (const topic of ['m', 'rooms', 'other']) add(topic);
+    expect(router.settled).toBe(true);
+    expect(route([change('insert', '1'), change('insert', '2', 'public.rooms')], first)).toEqual([]);
+    expect(router.settled).toBe(false);
+    expect(route([change('insert', '3')], middle)).toEqual([['public.m', 'c1', [1], true]]);
+    expect(route([change('insert', '4'), change('insert', '5', 'public.other')], last)).toEqual([
+      ['public.rooms', 'c3', [2]],
+      ['public.m', 'c2', [3], true],
+      ['public.m', 'c3', [4]],
+      ['public.other', 'c3', [5]],
+    ]);
+    expect(router.settled).toBe(true);
+    expect(route([change('insert', '6')])).toEqual([['public.m', 'c4', [6]]]);
+  });
+
+  it('ends a topic of the first page alone with the cursor of the last', () => {
+    const { add, route } = setUp();
+    add('m');
+    route([change('insert', '1')], first);
+    expect(route([], middle)).toEqual([]);
+    expect(route([], last)).toEqual([['public.m', 'c3', [1]]]);
+  });
+
+  it('lets join at the cursor before what waits', () => {
+    const { add, route, router } = setUp();
+    const [m, rooms] = [add('m'), add('rooms')];
+    expect(router.cursorOf(m)).toBe('c0');
+    route([change('insert', '1')], first);
+    expect([router.cursorOf(m), router.cursorOf(rooms)]).toEqual(['c0', 'c1']);
+    route([change('insert', '2')], middle);
+    expect([router.cursorOf(m), router.cursorOf(rooms)]).toEqual(['c1', 'c2']);
+    route([], last);
+    expect([router.cursorOf(m), router.cursorOf(rooms)]).toEqual(['c3', 'c3']);
+  });
+
+  it('forgets what waits for a topic that is removed meanwhile', () => {
+    const { add, route, router } = setUp();
+    const topic = add('m');
+    route([change('insert', '1')], first);
+    router.remove(topic);
+    add('m');
+    expect(router.cursorOf(topic)).toBe('c1');
+    expect(route([change('insert', '2')], last)).toEqual([['public.m', 'c2', [2]]]);
+  });
+
+  it('is abandoned in a gap', () => {
+    const { add, route, router } = setUp();
+    const topic = add('m');
+    route([change('insert', '1')], first);
+    router.abandon();
+    expect([router.settled, router.cursorOf(topic)]).toEqual([true, 'c1']);
+    expect(route([change('insert', '2')])).toEqual([['public.m', 'c2', [2]]]);
+  });
+});
+
+describe('a matcher', () => {
+  it('says what a change is to its topic', () => {
+    const { add, route, texts } = setUp();
+    add('m?a=eq.1', ({ wire }) => {
+      if (wire.includes('"id":1')) return { effect: 'enter' };
+      if (wire.includes('"id":2')) return { effect: 'leave' };
+      return wire.includes('"id":3') ? {} : null;
+    });
+    const changes = ['1', '2', '3', '4'].map((id) => change('update', id));
+    expect(route(changes)).toEqual([['public.m?a=eq.1', 'c1', [1, 2, 3]]]);
+    expect(texts[0]).toContain(
+      `${['1},"effect":"enter"', '2},"effect":"leave"', '3}'].map((end) => `{"op":"update","table":"public.m","key":{"id":${end}}`).join(',')}]`,
+    );
+  });
+
+  it('leaves nothing of a row that left but its key', () => {
+    const key = '{"a\\"}":"\\\\\\"key\\":{","b":[{"c":12345678901234567890}]}';
+    const wire = `{"op":"delete","table":"s.\\"key\\":{","key":${key},"old":{"key":{"secret":1}}}`;
+    const left = withEffect(wire, 'leave');
+    expect(left).toBe(`{"op":"delete","table":"s.\\"key\\":{","key":${key},"effect":"leave"}`);
+    expect(() => withEffect('{"op":"truncate","table":"public.m"}', 'leave')).toThrow('without a key');
+  });
+});

@@ -1,0 +1,249 @@
+/** The WebSocket endpoint and what the hub does to all its clients. */
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { type Endpoint, type EndpointOptions, inserted, startEndpoint } from './harness/endpoint.ts';
+import { until } from './harness/facts.ts';
+import { connect, type Frame, type Socket } from './harness/socket.ts';
+
+let endpoint: Endpoint;
+async function start(options: EndpointOptions = {}): Promise<void> {
+  endpoint.close();
+  endpoint = await startEndpoint(options);
+}
+beforeEach(async () => {
+  endpoint = await startEndpoint();
+});
+afterEach(() => endpoint.close());
+
+function isAt(frame: Frame, wanted: string): boolean {
+  const { cursor } = frame;
+  return cursor === wanted;
+}
+
+/** The cursors of the changes that a client got. */
+function cursorsOf(socket: Socket): unknown[] {
+  return socket.frames.filter(({ type }) => type === 'change').map(({ cursor }) => cursor);
+}
+
+describe('the handshake', () => {
+  it('takes the sub-protocol that it knows, among others or none', async () => {
+    for (const protocols of [[], ['rowcast.v1'], ['other', 'rowcast.v1']]) {
+      const socket = await endpoint.client({ protocols });
+      expect(socket.protocol).toBe(protocols.length > 0 ? 'rowcast.v1' : '');
+    }
+    await expect(connect(endpoint.url, { protocols: ['other'] })).rejects.toThrow(/no subprotocol/);
+  });
+
+  it('lets in the origins of its list, and tells a page of another so', async () => {
+    const host = new URL(endpoint.url).host;
+    await endpoint.client({ headers: { origin: `http://${host}` } });
+    const stranger = await connect(endpoint.url, { headers: { origin: 'https://evil.example' } });
+    expect(await stranger.closed).toEqual({ code: 4403, reason: 'pages of this origin may not connect' });
+    expect(stranger.frames).toEqual([expect.objectContaining({ type: 'error', code: 'forbidden' })]);
+    expect(endpoint.hub.sessions).toBe(1);
+    await start({ origins: ['https://*.example.com'] });
+    await endpoint.client({ headers: { origin: 'https://app.example.com' } });
+  });
+
+  it('takes no more clients than it may, and says so in a way that a browser can read', async () => {
+    await start({ limits: { maxConnections: 1 } });
+    const first = await endpoint.client();
+    const second = await connect(endpoint.url);
+    expect(await second.closed).toMatchObject({ code: 4429 });
+    expect(second.frames).toEqual([expect.objectContaining({ type: 'error', code: 'limit_exceeded' })]);
+    await first.close();
+    await until(() => endpoint.hub.sessions === 0, { what: 'the first is gone' });
+    await endpoint.client();
+  });
+
+  it('is asked for by those who only GET', async () => {
+    const response = await fetch(endpoint.url.replace('ws:', 'http:'));
+    expect([response.status, response.headers.get('upgrade')]).toEqual([426, 'websocket']);
+  });
+});
+
+describe('frames', () => {
+  it('that are too large are refused by the limit, and the connection stays', async () => {
+    const socket = await endpoint.client();
+    socket.send({ type: 'ping', id: 'p', pad: 'ü'.repeat(1_100) });
+    const error = await socket.next('error');
+    expect(error).toMatchObject({ code: 'bad_frame', message: expect.stringMatching(/limit is 2048/) });
+    socket.send({ type: 'ping', pad: 'x'.repeat(2_000) });
+    await socket.next('pong');
+  });
+
+  it('that are far too large cut the connection', async () => {
+    const socket = await endpoint.client();
+    socket.sendRaw('x'.repeat(9_000));
+    expect(await socket.closed).toMatchObject({ code: expect.any(Number) });
+    await endpoint.seen.next('session.closed');
+    expect(endpoint.hub.sessions).toBe(0);
+  });
+
+  it('that are binary are no protocol', async () => {
+    const socket = await endpoint.client();
+    socket.sendRaw(new Uint8Array([123, 125]));
+    expect(await socket.closed).toMatchObject({ code: 4400, reason: expect.stringContaining('binary') });
+    expect(socket.frames.at(-1)).toMatchObject({ type: 'error', code: 'bad_frame' });
+  });
+
+  it('that are no JSON, no object or of no known type are refused, and the connection stays', async () => {
+    const socket = await endpoint.client();
+    for (const text of ['', 'hello', '[]', '{"type":"dance"}', '{}', '\uFEFF{"type":"ping"}']) {
+      socket.sendRaw(text);
+      expect(await socket.next('error')).toMatchObject({ code: 'bad_frame' });
+    }
+    socket.send({ type: 'ping' });
+    await socket.next('pong');
+  });
+
+  it('come through compressed where that is on', async () => {
+    await start({ compression: true });
+    const socket = await endpoint.subscriber('messages');
+    endpoint.commit([inserted(`1${'0'.repeat(10_000)}`)]);
+    await socket.next('change');
+  });
+});
+
+describe('a heartbeat', () => {
+  it('reaches every client with the cursor of the feed', async () => {
+    const [one, two] = [await endpoint.client(), await endpoint.subscriber('messages')];
+    endpoint.skipTo('c77');
+    endpoint.hub.beat();
+    for (const socket of [one, two]) {
+      expect(await socket.next('cursor')).toEqual({ type: 'cursor', cursor: 'c77' });
+    }
+  });
+
+  it('comes by itself', async () => {
+    await start({ limits: { heartbeatMs: 100 } });
+    endpoint.hub.start();
+    const socket = await endpoint.client();
+    await socket.next('cursor');
+    await socket.next('cursor');
+  });
+
+  it('waits for the end of a commit, whose changes it would count', async () => {
+    const socket = await endpoint.subscriber('messages');
+    endpoint.commit([inserted(1)], { last: false });
+    endpoint.hub.beat();
+    endpoint.commit([], { first: false });
+    await socket.next('cursor');
+    expect(socket.frames.slice(-2)).toMatchObject([
+      { type: 'change', cursor: 'c2' },
+      { type: 'cursor', cursor: 'c2' },
+    ]);
+    endpoint.commit([inserted(2)]);
+    await socket.next('change', ({ cursor }) => cursor === 'c3');
+    expect(socket.frames.filter(({ type }) => type === 'cursor')).toHaveLength(1);
+  });
+});
+
+describe('a gap in the feed', () => {
+  it('resets every live subscription, which goes on', async () => {
+    const socket = await endpoint.subscriber('messages', 'rooms');
+    endpoint.commit([inserted(1)], { last: false });
+    endpoint.skipTo('c500');
+    endpoint.hub.onGap('cursor_expired');
+    for (const id of ['messages', 'rooms']) {
+      expect(await socket.next('reset')).toEqual({
+        type: 'reset',
+        id,
+        topic: `public.${id}`,
+        reason: 'cursor_expired',
+        cursor: 'c500',
+      });
+    }
+    // The commit that broke off holds no heartbeat back.
+    endpoint.hub.beat();
+    expect(await socket.next('cursor')).toMatchObject({ cursor: 'c500' });
+    endpoint.commit([inserted(2)]);
+    expect(await socket.next('change')).toMatchObject({ changes: [{ new: { id: 2 } }] });
+    expect(cursorsOf(socket)).toHaveLength(1);
+  });
+});
+
+describe('a client that does not read', () => {
+  const megabyte = inserted(`1${'0'.repeat(1_000_000)}`);
+
+  async function floodOne(): Promise<{ slow: Socket; quick: Socket; sent: string[] }> {
+    const [slow, quick] = [await endpoint.subscriber('messages'), await endpoint.subscriber('messages')];
+    slow.pause();
+    const sent: string[] = [];
+    while (!endpoint.seen.all.some(({ type }) => type === 'session.slow')) {
+      const cursor = endpoint.commit([megabyte]);
+      sent.push(cursor);
+      await quick.next('change', (frame) => isAt(frame, cursor));
+      endpoint.hub.watch();
+    }
+    return { slow, quick, sent };
+  }
+
+  it('is sent nothing more, while the others go on, and is cut when it goes on', async () => {
+    const { slow, quick, sent } = await floodOne();
+    expect(endpoint.hub.subscriptions).toBe(1);
+    const after = endpoint.commit([inserted(2)]);
+    await quick.next('change', ({ cursor }) => cursor === after);
+    endpoint.nowMs += 4_999;
+    endpoint.hub.watch();
+    expect(endpoint.hub.sessions).toBe(2);
+    endpoint.nowMs += 1;
+    endpoint.hub.watch();
+    expect(endpoint.seen.all.at(-1)).toMatchObject({ type: 'session.closed', code: 4408 });
+    expect(endpoint.hub.sessions).toBe(1);
+    slow.resume();
+    expect(await slow.closed).toMatchObject({ code: 1006 });
+    // No hole in what it got.
+    expect(cursorsOf(slow)).toEqual(sent.slice(0, cursorsOf(slow).length));
+    endpoint.commit([inserted(3)]);
+    await quick.next('change', ({ cursor }) => cursor !== after);
+  });
+
+  it('gets all that was sent before, and then 4408, when it reads again in time', async () => {
+    const { slow, sent } = await floodOne();
+    endpoint.commit([inserted(2)]);
+    endpoint.hub.beat();
+    slow.resume();
+    await slow.next('change', ({ cursor }) => cursor === sent.at(-1));
+    endpoint.hub.watch();
+    expect(await slow.closed).toEqual({ code: 4408, reason: 'too slow: connect again and resume' });
+    expect(cursorsOf(slow)).toEqual(sent);
+    expect(slow.frames.at(-1)).toMatchObject({ type: 'change' });
+  });
+
+  it('is found in a burst too, between two looks', async () => {
+    const slow = await endpoint.subscriber('messages');
+    slow.pause();
+    for (let n = 0; n < 100 && endpoint.hub.subscriptions > 0; n++) endpoint.commit([megabyte]);
+    expect(await endpoint.seen.next('session.slow')).toMatchObject({ session: 's-1' });
+    slow.terminate();
+  });
+});
+
+describe('draining', () => {
+  it('sends clients away at a pace, and takes no new ones', async () => {
+    const delays: number[] = [];
+    await start({
+      async delay(ms) {
+        delays.push(endpoint.hub.sessions);
+        endpoint.nowMs += ms;
+      },
+    });
+    const sockets = await Promise.all(Array.from({ length: 10 }, () => endpoint.subscriber('messages')));
+    await endpoint.hub.drain(200);
+    expect(delays).toEqual([8, 6, 4, 2]);
+    for (const socket of sockets) {
+      expect(await socket.closed).toEqual({
+        code: 1001,
+        reason: 'the instance is going away: connect again and resume',
+      });
+    }
+    expect([endpoint.hub.sessions, endpoint.hub.topics]).toEqual([0, 0]);
+    await expect(connect(endpoint.url)).rejects.toThrow(/503/);
+  });
+
+  it('takes no time where none is given', async () => {
+    const socket = await endpoint.client();
+    await endpoint.hub.drain(0);
+    expect(await socket.closed).toMatchObject({ code: 1001 });
+  });
+});
