@@ -10,7 +10,7 @@
 -- they are read: each row's versions then come in the order in which they were made.
 --
 -- The settings, all local to the transaction:
---   rowcast.begun_<depth>  the ticket of the statement running at that trigger depth
+--   rowcast.begun_<depth>_<oid>  the ticket of the last statement on that table that began at that trigger depth
 --   rowcast.state          `open`: the transaction has its row of the log; `ended N`: that row, part N, was completed
 --   rowcast.row            where that row is, when it was not the quick path that wrote it
 --   rowcast.lines          lines that are not in the log yet
@@ -26,18 +26,30 @@ do $$ begin perform pg_advisory_xact_lock(hashtext('rowcast'), 0); end $$;
 
 -- ── When a statement begins ────────────────────────────────────────────────────────────────────────────────────
 
+-- It runs with the rights and the search path of the writer: so everything is named in full.
 create or replace function rowcast.begin_statement() returns trigger language plpgsql as $$
 declare
-  ticket text := set_config(concat('rowcast.begun_', pg_trigger_depth()), pg_current_wal_insert_lsn()::text, true);
+  ticket text := pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, true);
 begin
   return new;
 end $$;
 comment on function rowcast.begin_statement() is 'Trigger before each statement on a watched table: takes its ticket.';
 
-create or replace function rowcast.ticket(depth int) returns bigint language sql as $$
-  select coalesce(nullif(current_setting(concat('rowcast.begun_', depth), true), '')::pg_lsn - '0/0'::pg_lsn, 0)::bigint
-$$;
-comment on function rowcast.ticket(int) is 'The ticket of the statement running at a trigger depth.';
+create or replace function rowcast.ticket(depth int, relation oid) returns bigint language plpgsql as $$
+declare
+  setting text := concat('rowcast.begun_', depth, '_', relation);
+  ticket  text := current_setting(setting, true);
+  deeper  text := current_setting(concat('rowcast.begun_', depth + 1, '_', relation), true);
+begin
+  -- What a foreign key cascades to begins one deeper than it ends. A statement of a trigger ends where it began: then
+  -- it is marked, so as not to be taken for that.
+  if depth > 1 and ticket <> '' then
+    perform set_config(setting, concat(split_part(ticket, ' ', 1), ' ended'), true);
+  end if;
+  return coalesce(greatest(nullif(split_part(ticket, ' ', 1), '')::pg_lsn,
+                           case when deeper not like '% ended' then nullif(deeper, '')::pg_lsn end) - '0/0'::pg_lsn, 0);
+end $$;
+comment on function rowcast.ticket(int, oid) is 'The ticket of the statement on a table that ends at a trigger depth.';
 
 -- ── From rows to lines ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -73,6 +85,17 @@ begin
 end $$;
 comment on function rowcast.shape(regclass) is
   'The columns of the key and the published columns (null: all) of a watched table, by the names they have now. Raises when a key column was dropped.';
+
+create or replace function rowcast.part_shape(table_name regclass, part oid, out keys text[], out columns text[])
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  select s.keys, s.columns into keys, columns from rowcast.shape(table_name) s;
+  if columns is null and not (select c.relispartition from pg_class c where c.oid = part) then
+    columns := (select array_agg(a.attname::text) from pg_attribute a where a.attrelid = table_name and a.attnum > 0 and not a.attisdropped);
+  end if;
+end $$;
+comment on function rowcast.part_shape(regclass, oid) is
+  'The shape of a watched table, for rows of a partition or child: a child may have columns that the watched table has not.';
 
 create or replace function rowcast.current_names(relation oid, names text[], numbers int2[], numbered oid) returns text[]
 language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -176,8 +199,9 @@ comment on function rowcast.spill(bigint) is
 
 create or replace function rowcast.complete(log_row rowcast.log) returns rowcast.log language plpgsql as $$
 declare
-  old_id bigint := log_row.id;
-  place  tid    := nullif(current_setting('rowcast.row', true), '');
+  old_id  bigint := log_row.id;
+  place   tid    := nullif(current_setting('rowcast.row', true), '');
+  is_more boolean := concat(current_setting('rowcast.chunks', true), current_setting('rowcast.lines', true)) <> '';
 begin
   if current_setting('rowcast.chunks', true) <> '' then
     -- What the first statement did becomes a chunk as well; the row keeps what came last.
@@ -188,12 +212,13 @@ begin
   log_row.id := nextval('rowcast.log_id');
   log_row.at := clock_timestamp();
   log_row.body := concat(log_row.body, current_setting('rowcast.lines', true));
+  -- A body that stays is not written again, however long it is.
   if place is not null then
-    update rowcast.log l set id = log_row.id, at = log_row.at, chunks = log_row.chunks, body = log_row.body
+    update rowcast.log l set id = log_row.id, at = log_row.at, chunks = log_row.chunks, body = case when is_more then log_row.body else l.body end
      where l.slot = log_row.slot and l.ctid = place;
   else
     -- Not in a serializable transaction: there, looking into the index would make it conflict with others.
-    update rowcast.log l set id = log_row.id, at = log_row.at, chunks = log_row.chunks, body = log_row.body
+    update rowcast.log l set id = log_row.id, at = log_row.at, chunks = log_row.chunks, body = case when is_more then log_row.body else l.body end
      where l.slot = log_row.slot and l.xid = log_row.xid and l.id = old_id;
   end if;
   perform set_config(name, '', true)
@@ -208,20 +233,22 @@ declare
   told text;
 begin
   -- Most transactions are one statement of few rows: then the row is as it must be.
-  if concat(current_setting('rowcast.lines', true), current_setting('rowcast.chunks', true), nullif(new.part, 0)) = ''
-     and clock_timestamp() < new.at + interval '50 ms' and octet_length(new.body) < 7900
+  if concat(current_setting('rowcast.lines', true), current_setting('rowcast.chunks', true), nullif(new.part, 0), nullif(pg_trigger_depth(), 1)) = ''
+     and clock_timestamp() < new.at + interval '50 ms'
   then
     told := concat(set_config('rowcast.state', 'ended 0', true),
-                   pg_notify('rowcast', concat(new.xid, ' ', new.id, ' ', to_json(clock_timestamp()), E'\n', new.body)));
+                   pg_notify('rowcast', case when octet_length(new.body) < 7900
+                     then concat(new.xid, ' ', new.id, ' ', to_json(clock_timestamp()), E'\n', new.body) else new.xid::text end));
     return new;
   end if;
 
   new := rowcast.complete(new);
   perform set_config('rowcast.state', concat('ended ', new.part), true);
-  if new.part = 0 and new.chunks = 0 and octet_length(new.body) < 7900 then
+  if new.part = 0 and new.chunks = 0 and octet_length(new.body) < 7900 and pg_trigger_depth() = 1 then
     perform pg_notify('rowcast', concat(new.xid, ' ', new.id, ' ', to_json(clock_timestamp()), E'\n', new.body));
   else
-    -- Too long for a NOTIFY, or not the first part: to be read from the log. Equal NOTIFYs of a transaction are one.
+    -- Too long for a NOTIFY, or a part, with others around it (where constraints are immediate, we are within the
+    -- capture of a statement): to be read from the log. Equal NOTIFYs of a transaction are one.
     perform pg_notify('rowcast', new.xid::text);
   end if;
   return new;
@@ -263,7 +290,7 @@ begin
   end if;
 
   shape := rowcast.shape(tg_relid);
-  ticket := rowcast.ticket(pg_trigger_depth());
+  ticket := rowcast.ticket(pg_trigger_depth(), tg_relid);
   for line in
     select concat(ticket, ' i ', tg_relid::regclass, E'\t"key":',
                   case cardinality(shape.keys) when 1 then jsonb_build_object(shape.keys[1], r.j -> shape.keys[1]) else rowcast.key_of(r.j, shape.keys) end,
@@ -306,7 +333,7 @@ begin
   end if;
 
   shape := rowcast.shape(tg_relid);
-  ticket := rowcast.ticket(pg_trigger_depth());
+  ticket := rowcast.ticket(pg_trigger_depth(), tg_relid);
   -- Rows are paired by key, and by place where several share a key. A row whose key is gone was deleted, one whose
   -- key is new was inserted, in that order: no key is ever there twice.
   for line in
@@ -350,7 +377,7 @@ create or replace function rowcast.capture_delete() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   shape  record := rowcast.shape(tg_relid);
-  ticket bigint := rowcast.ticket(pg_trigger_depth());
+  ticket bigint := rowcast.ticket(pg_trigger_depth(), tg_relid);
   line   text;
   lines  text := '';
 begin
@@ -374,7 +401,7 @@ comment on function rowcast.capture_delete() is 'Trigger after each DELETE on a 
 create or replace function rowcast.capture_truncate() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  perform rowcast.add_lines(rowcast.ticket(pg_trigger_depth()), concat(rowcast.ticket(pg_trigger_depth()), ' t ', tg_relid::regclass, E'\t\n'));
+  perform rowcast.add_lines(rowcast.ticket(pg_trigger_depth(), tg_relid), concat(rowcast.ticket(pg_trigger_depth(), tg_relid), ' t ', tg_relid::regclass, E'\t\n'));
   return new;
 end $$;
 comment on function rowcast.capture_truncate() is 'Trigger after each TRUNCATE of a watched table.';
@@ -386,9 +413,9 @@ comment on function rowcast.capture_truncate() is 'Trigger after each TRUNCATE o
 
 create or replace function rowcast.begin_tree_statement() returns trigger language plpgsql as $$
 declare
-  ticket text := set_config(concat('rowcast.begun_', pg_trigger_depth()), pg_current_wal_insert_lsn()::text, true);
+  ticket text := pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, true);
 begin
-  perform set_config('rowcast.covered', concat(current_setting('rowcast.covered', true), '[', tg_relid, ':', pg_trigger_depth(), ']'), true);
+  perform pg_catalog.set_config('rowcast.covered', pg_catalog.concat(pg_catalog.current_setting('rowcast.covered', true), '[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']'), true);
   return new;
 end $$;
 comment on function rowcast.begin_tree_statement() is
@@ -396,10 +423,18 @@ comment on function rowcast.begin_tree_statement() is
 
 create or replace function rowcast.end_tree_statement() returns trigger language plpgsql as $$
 declare
-  mark    text := concat('[', tg_relid, ':', pg_trigger_depth(), ']');
-  covered text := current_setting('rowcast.covered', true);
+  covered text := pg_catalog.current_setting('rowcast.covered', true);
+  mark    text := pg_catalog.concat('[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']');
+  place   int  := pg_catalog.strpos(covered, mark);
 begin
-  perform set_config('rowcast.covered', overlay(covered placing '' from strpos(covered, mark) for length(mark)), true);
+  if place operator(pg_catalog.=) 0 then
+    -- What a foreign key cascades to begins one deeper than it ends.
+    mark := pg_catalog.concat('[', tg_relid, ':', pg_catalog.pg_trigger_depth() operator(pg_catalog.+) 1, ']');
+    place := pg_catalog.strpos(covered, mark);
+  end if;
+  if place operator(pg_catalog.>) 0 then
+    perform pg_catalog.set_config('rowcast.covered', pg_catalog.overlay(covered, '', place, pg_catalog.length(mark)), true);
+  end if;
   return new;
 end $$;
 comment on function rowcast.end_tree_statement() is 'Trigger after each statement on a watched table with partitions or children.';
@@ -418,7 +453,7 @@ begin
   if root is null then
     return new; -- a child no longer
   end if;
-  shape := rowcast.shape(root);
+  shape := rowcast.part_shape(root, tg_relid);
   if tg_op <> 'INSERT' then
     old_row := to_jsonb(old);
     old_key := rowcast.key_of(old_row, shape.keys);
@@ -456,7 +491,7 @@ begin
   if root is null or strpos(coalesce(current_setting('rowcast.covered', true), ''), concat('[', root::oid, ':')) > 0 then
     return new; -- the watched table itself is truncated
   end if;
-  shape := rowcast.shape(root);
+  shape := rowcast.part_shape(root, tg_relid);
   for gone in execute format('select to_jsonb(t.*) as j from only %s t', tg_relid::regclass) loop
     perform rowcast.add_lines(ticket, concat(ticket, ' d ', root, E'\t"key":', rowcast.key_of(gone.j, shape.keys), ',"old":', rowcast.published(gone.j, shape.columns), E'\n'));
   end loop;
@@ -479,6 +514,11 @@ begin
     execute format('alter function rowcast.%I() set lc_monetary = ''C''', trigger_function);
   end loop;
 end $$;
+
+-- They run with the rights of rowcast's owner, so nobody else makes a trigger of them: on a table of his own, whose
+-- columns' types can run code of his. Whoever writes needs no right on them.
+revoke all on function rowcast.capture_insert(), rowcast.capture_update(), rowcast.capture_delete(), rowcast.capture_truncate(),
+  rowcast.capture_row(), rowcast.capture_part_truncate(), rowcast.end_transaction() from public;
 
 insert into rowcast.migration (name) values ('003_capture') on conflict do nothing;
 commit;

@@ -14,7 +14,7 @@ begin
     select t.tgname, t.tgrelid::regclass as on_table
       from pg_trigger t join pg_proc p on p.oid = t.tgfoid
      where p.pronamespace = 'rowcast'::regnamespace and not t.tgisinternal and t.tgparentid = 0
-       and (t.tgrelid = relation or (t.tgname in ('rowcast_row', 'rowcast_part_truncate')
+       and (t.tgrelid = relation or (t.tgname in ('!rowcast_row', 'rowcast_part_truncate')
             and t.tgrelid in (with recursive down (relid) as (
                                 select inhrelid from pg_inherits where inhparent = relation
                                 union all select i.inhrelid from down d join pg_inherits i on i.inhparent = d.relid)
@@ -44,8 +44,9 @@ begin
     return;
   end if;
   execute format('create trigger rowcast_end after insert or update or delete or truncate on %s for each statement execute function rowcast.end_tree_statement()', relation);
+  -- Triggers of a row fire by name: this one before those that may change the row again.
   if (select relkind = 'p' from pg_class where oid = relation) then
-    execute format('create trigger rowcast_row after insert or update or delete on %s for each row when (%s) execute function rowcast.capture_row()', relation, uncovered);
+    execute format('create trigger "!rowcast_row" after insert or update or delete on %s for each row when (%s) execute function rowcast.capture_row()', relation, uncovered);
   end if;
   for part in
     with recursive down (relid) as (
@@ -54,7 +55,7 @@ begin
     select d.relid::regclass as name, c.relkind, c.relispartition from down d join pg_class c on c.oid = d.relid
   loop
     if not part.relispartition then
-      execute format('create trigger rowcast_row after insert or update or delete on %s for each row when (%s) execute function rowcast.capture_row()', part.name, uncovered);
+      execute format('create trigger "!rowcast_row" after insert or update or delete on %s for each row when (%s) execute function rowcast.capture_row()', part.name, uncovered);
     end if;
     if part.relkind = 'r' then
       execute format('create trigger rowcast_part_truncate before truncate on %s for each statement execute function rowcast.capture_part_truncate()', part.name);
@@ -182,7 +183,7 @@ begin
   perform rowcast.tell_watching(relation, 'w');
 end $$;
 comment on function rowcast.watch(regclass, text[], text[], text, jsonb) is
-  'Publishes the changes of a table. columns: those to publish (null: all, later ones too). key: what tells rows apart (null: the primary key). access: who may read it: public, authenticated (a valid token) or scoped. scope: columns bound to claims of the token, {"customer_id":"sub"}. Called again, it changes the settings. Takes SHARE ROW EXCLUSIVE on the table (called again, ACCESS EXCLUSIVE) until the transaction ends, so writers wait: call it in a transaction of its own; gives up on the lock after lock_timeout, or 3 s where that is 0. Raises undefined_column, wrong_object_type, invalid_table_definition, invalid_parameter_value, each with a hint.';
+  'Publishes the changes of a table. columns: those to publish (null: all, later ones too). key: what tells rows apart (null: the primary key). access: who may read it: public, authenticated (a valid token) or scoped. scope: columns bound to claims of the token, {"customer_id":"sub"}. Called again, it changes the settings; and after a child table was added, or a partition that is going to be truncated by itself. Takes SHARE ROW EXCLUSIVE on the table (called again, ACCESS EXCLUSIVE) until the transaction ends, so writers wait: call it in a transaction of its own; gives up on the lock after lock_timeout, or 3 s where that is 0. Raises undefined_column, wrong_object_type, invalid_table_definition, invalid_parameter_value, each with a hint.';
 
 create or replace function rowcast.unwatch(relation regclass) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$

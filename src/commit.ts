@@ -16,9 +16,13 @@ export interface TableChange {
 
 export interface Page {
   readonly xid: bigint;
+  /** Its place in the order of the log. */
+  readonly id: bigint;
   /** When the transaction was committed, RFC 3339 in UTC. */
   readonly at: string;
   readonly changes: readonly TableChange[];
+  /** How many parts of the transaction there are up to this commit; 1 but where it fired its constraints early. */
+  readonly parts: number;
   readonly first: boolean;
   readonly last: boolean;
   /** The cursor of whoever has got this page. */

@@ -34,6 +34,8 @@ export interface Feed {
   onConnected(): void;
   onLost(reason: string): void;
   onNotification(payload: string): void;
+  /** Reads the log; resolves when the position has all that was committed before the call. */
+  advance(): Promise<void>;
   /** The cursor of whoever got all that was handed on. */
   cursor(): string;
   readonly position: Position;
@@ -50,6 +52,10 @@ export interface FeedOptions {
   /** What lies between the last page and the position now cannot be had. */
   onGap(reason: 'cursor_expired' | 'stream_changed'): void;
   onWatchingChanged(): void;
+  /** It begins, or begins anew, at a position with nothing before it. */
+  onBegin(cursor: string): void;
+  /** The same position is spelled in this way now. */
+  onRespelled(cursor: string): void;
   observe: Observe;
   /** Milliseconds since the epoch. */
   now?: () => number;
@@ -63,7 +69,17 @@ const CONFIRM_MS = 1000;
 const RETRY_MS = { first: 100, most: 5000 };
 
 export function createFeed(options: FeedOptions): Feed {
-  const { log, onPage, onGap, onWatchingChanged, observe, now = Date.now, later = laterUnref } = options;
+  const {
+    log,
+    onPage,
+    onGap,
+    onWatchingChanged,
+    onBegin,
+    onRespelled,
+    observe,
+    now = Date.now,
+    later = laterUnref,
+  } = options;
   const pager = createPager({ onPage, onWatchingChanged, observe, now });
   const waiting = createWaitingRoom(drain);
   let state: FeedState = 'starting';
@@ -80,6 +96,8 @@ export function createFeed(options: FeedOptions): Feed {
   let cancelConfirm: (() => void) | null = null;
   let cancelRetry: (() => void) | null = null;
   let onLive: (() => void) | null = null;
+  /** Who waits for a read that is begun after they asked. */
+  const waiters: (() => void)[] = [];
 
   function moveTo(next: Position): void {
     position = next;
@@ -139,9 +157,10 @@ export function createFeed(options: FeedOptions): Feed {
     cancelConfirm = null;
     const begunIn = session;
     const begunAt = now();
+    const served = waiters.length;
     let commits = 0;
     const snapshot = await log.read(
-      () => position,
+      () => (position === null ? null : { position, first: position.partial ? [position.partial.xid] : [] }),
       begin,
       async (commit, seen) => {
         if (state === 'stopped') throw new Error('the feed was stopped');
@@ -158,8 +177,10 @@ export function createFeed(options: FeedOptions): Feed {
       },
     );
     moveTo(positionAt(snapshot));
+    onRespelled(spell());
     observe({ type: 'feed.read', reason: why, commits, durationMs: now() - begunAt });
     if (listening && begunIn === session) becomeLive();
+    for (const resolve of waiters.splice(0, served)) resolve();
   }
 
   /** Where the log lacks what the position needs, it is left behind. */
@@ -170,6 +191,7 @@ export function createFeed(options: FeedOptions): Feed {
     cursor = null;
     if (position !== null && !moved && !pruned) return true;
     moveTo(positionAt(start.snapshot));
+    onBegin(spell());
     if (moved || pruned) onGap(moved ? 'stream_changed' : 'cursor_expired');
     return false;
   }
@@ -225,6 +247,11 @@ export function createFeed(options: FeedOptions): Feed {
       cancelConfirm?.();
       cancelRetry?.();
       await reading;
+    },
+    advance() {
+      const done = new Promise<void>((resolve) => waiters.push(resolve));
+      want('snapshot');
+      return done;
     },
     onConnected() {
       if (state === 'stopped') return;

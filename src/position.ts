@@ -94,6 +94,16 @@ export function withPartial(position: Position, partial: Partial | null): Positi
   return { ...position, partial };
 }
 
+/** A position that each of these, of which there is one at least, has got all of. */
+export function leastOf(positions: readonly Position[]): Position {
+  const snapshots = positions.map(({ snapshot }) => snapshot);
+  const xmax = snapshots.reduce((least, s) => (s.xmax < least ? s.xmax : least), snapshots[0]?.xmax ?? 0n);
+  const xmin = snapshots.reduce((least, s) => (s.xmin < least ? s.xmin : least), xmax);
+  const open = new Set(snapshots.flatMap(({ inProgress }) => inProgress.filter((xid) => xid < xmax)));
+  const inProgress = [...open].sort((a, b) => (a < b ? -1 : 1));
+  return positionAt({ xmin, xmax, inProgress });
+}
+
 /** Whether something removed from the log, up to `prunedXid`, may be missing from a position. */
 export function isPruned(position: Position, prunedXid: bigint): boolean {
   const { xmin, xmax, inProgress } = position.snapshot;

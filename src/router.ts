@@ -4,17 +4,24 @@
  * It owns which topics there are, by table, and what of the present commit still waits. It
  * promises that of one transaction all frames of a topic but the last say `more`; that a frame's
  * cursor counts everything of its topic up to that frame and nothing after it; and that the cost
- * of a change depends on the topics that it concerns, never on how many subscribe to them.
+ * of a change depends on the topics that it concerns, never on how many subscribe to them, nor on
+ * how many others have equality filters.
  */
 import type { Page, TableChange } from './commit.ts';
+import { type Matcher, matchChange } from './matching.ts';
 import type { Observe } from './observation.ts';
-import { type Effect, encodeChange } from './protocol.ts';
+import { encodeChange } from './protocol.ts';
 import { withEffect } from './router/effect.ts';
+import { type Routed, TableIndex } from './router/table-index.ts';
 import { canonicalTopic, OPS, type TableTopic, type Topic } from './topic.ts';
 
-/** What a change is to a filtered topic; null where it concerns it neither before nor after. */
-export type Match = { readonly effect?: Effect } | null;
-export type Matcher = (change: TableChange) => Match;
+export type { Matcher } from './matching.ts';
+
+/**
+ * The wire text that a change has in one topic; undefined where it does not concern it. Throws `bad_topic` where the
+ * topic's filters cannot judge it.
+ */
+export type Select = (change: TableChange) => string | undefined;
 
 export interface Router {
   /** Frames of the topic are published from now on. Without a matcher it takes every change of its ops. */
@@ -28,8 +35,12 @@ export interface Router {
    * exactly what came after. Within a commit it may lie before the feed's, since frames wait.
    */
   cursorOf(topic: Topic): string;
+  /** What a topic that is routed takes of changes, for those who catch up with it. */
+  select(topic: Topic): Select;
   /** The feed broke off and went on elsewhere: what waits is dropped. */
   abandon(): void;
+  /** Whether changes came that the topic's filters cannot judge: its columns are not what they were. */
+  isStale(topic: Topic): boolean;
   /** False within a commit: then the feed's cursor counts changes that no one has been sent yet. */
   readonly settled: boolean;
 }
@@ -38,6 +49,8 @@ export interface RouterOptions {
   publish(topic: Topic, frame: string): void;
   /** The feed's cursor. */
   cursor(): string;
+  /** A topic has become stale: whoever holds it must be told. Called once a page, after its frames. */
+  onStale?(): void;
   observe: Observe;
 }
 
@@ -49,20 +62,19 @@ interface Held {
   readonly before: string;
 }
 
-interface Route {
+interface Route extends Routed {
   readonly topic: Topic;
   readonly table: string;
-  readonly ops: TableTopic['ops'];
-  readonly matcher: Matcher | undefined;
   /** Of the page being routed. */
   fresh: string[];
   held: Held | undefined;
 }
 
 /** Creates a router without topics. */
-export function createRouter({ publish, cursor, observe }: RouterOptions): Router {
+export function createRouter({ publish, cursor, onStale, observe }: RouterOptions): Router {
   const routes = new Map<Topic, Route>();
-  const byTable = new Map<string, Route[]>();
+  const byTable = new Map<string, TableIndex<Route>>();
+  const stale = new Set<Topic>();
   const waiting = new Set<Route>();
   let settled = true;
   // The cursor before the page to come; where none has come yet, the one that the first topic began at.
@@ -80,14 +92,16 @@ export function createRouter({ publish, cursor, observe }: RouterOptions): Route
   /** The topics that the page has something for, each with its fresh changes. */
   function distribute(page: Page): Route[] {
     const touched: Route[] = [];
-    for (const change of page.changes) {
-      for (const route of byTable.get(change.table) ?? []) {
-        const wire = route.ops.includes(change.op) ? wireFor(route, change) : undefined;
-        if (wire === undefined) continue;
+    const findings = {
+      take(route: Route, wire: string) {
         if (route.fresh.length === 0) touched.push(route);
         route.fresh.push(wire);
-      }
-    }
+      },
+      stale({ topic }: Route) {
+        stale.add(topic);
+      },
+    };
+    for (const change of page.changes) byTable.get(change.table)?.find(change, findings);
     return touched;
   }
 
@@ -118,23 +132,28 @@ export function createRouter({ publish, cursor, observe }: RouterOptions): Route
       const key = canonicalTopic({ kind: 'table', schema, table, ops: OPS, filters: [] });
       const route: Route = { topic, table: key, ops, matcher, fresh: [], held: undefined };
       routes.set(topic, route);
-      const beside = byTable.get(key);
-      if (beside === undefined) byTable.set(key, [route]);
-      else beside.push(route);
+      let index = byTable.get(key);
+      if (index === undefined) {
+        index = new TableIndex();
+        byTable.set(key, index);
+      }
+      index.add(route);
     },
     remove(topic) {
       const route = routes.get(topic);
       if (route === undefined) return;
       routes.delete(topic);
       waiting.delete(route);
-      const left = byTable.get(route.table)?.filter((other) => other !== route) ?? [];
-      if (left.length === 0) byTable.delete(route.table);
-      else byTable.set(route.table, left);
+      stale.delete(topic);
+      const index = byTable.get(route.table);
+      index?.remove(route);
+      if (index?.size === 0) byTable.delete(route.table);
     },
     route(page) {
       frames = 0;
       bytes = 0;
       if (page.first) forget();
+      const staleBefore = stale.size;
       const touched = distribute(page);
       const before = previous ?? page.cursor;
       release(page);
@@ -151,9 +170,19 @@ export function createRouter({ publish, cursor, observe }: RouterOptions): Route
       previous = page.cursor;
       settled = page.last;
       if (frames > 0) observe({ type: 'frame.published', frames, bytes });
+      if (stale.size > staleBefore) onStale?.();
       return bytes;
     },
     cursorOf: (topic) => routes.get(topic)?.held?.before ?? cursor(),
+    select(topic) {
+      const route = routes.get(topic);
+      return (change) => {
+        if (route === undefined || route.table !== change.table || !route.ops.includes(change.op))
+          return undefined;
+        return wireFor(route, change);
+      };
+    },
+    isStale: (topic) => stale.has(topic),
     abandon() {
       forget();
       settled = true;
@@ -163,8 +192,7 @@ export function createRouter({ publish, cursor, observe }: RouterOptions): Route
 }
 
 function wireFor({ matcher }: Route, change: TableChange): string | undefined {
-  if (matcher === undefined) return change.wire;
-  const match = matcher(change);
-  if (match === null) return undefined;
-  return match.effect === undefined ? change.wire : withEffect(change.wire, match.effect);
+  if (matcher === undefined || change.op === 'truncate') return change.wire;
+  const effect = matchChange(matcher, change);
+  return effect === null ? undefined : withEffect(change.wire, effect);
 }

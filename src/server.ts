@@ -10,16 +10,22 @@ import { once } from 'node:events';
 import { createServer as createNetServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
+import { createReplay } from './catch-up/replay.ts';
+import { createCatchUp } from './catch-up.ts';
 import type { Config } from './config.ts';
 import { createFeed } from './feed.ts';
 import { createHub } from './hub.ts';
+import { createFilters } from './matching.ts';
 import { createMetrics } from './metrics.ts';
 import { type Observation, type Observe, reasonOf } from './observation.ts';
 import { createCatalog } from './postgres/catalog.ts';
 import { checkDatabase } from './postgres/check.ts';
 import { createListener } from './postgres/listener.ts';
-import { createLogReader } from './postgres/log.ts';
+import { createLiterals } from './postgres/literals.ts';
+import { createLogReader, MOMENT } from './postgres/log.ts';
 import { createPruner } from './postgres/pruner.ts';
+import { createRowReader } from './postgres/rows.ts';
+import { createRing } from './ring.ts';
 import { createRouter } from './router.ts';
 import { StartError } from './start-error.ts';
 import { mountHttp, type Page, type Readiness } from './transports/http.ts';
@@ -43,7 +49,10 @@ export interface ServerOptions {
 
 /** The channel that the database's triggers NOTIFY. */
 const CHANNEL = 'rowcast';
-const POOL_SIZE = 6;
+const POOL_SIZE = 4;
+const CATCH_UP_POOL_SIZE = 4;
+const MAX_SNAPSHOT_ROWS = 1_000_000;
+const STATEMENT_TIMEOUT_MS = 30_000;
 const CONNECT_MS = 5000;
 
 /** Starts an instance; resolves when it answers and is caught up. Rejects with `StartError` where it cannot. */
@@ -80,7 +89,7 @@ async function start(
     subscriptions: () => hub.subscriptions,
     topics: () => hub.topics,
     listenerConnected: () => listener.connected,
-    ringBytes: () => 0,
+    ringBytes: () => ring.bytes,
   });
   const observe: Observe = (observation: Observation) => {
     metrics.observe(observation);
@@ -89,23 +98,20 @@ async function start(
   };
   onStop(() => observe({ type: 'server.stopped' }));
 
-  const pool = new pg.Pool({
-    connectionString: config.databaseUrl,
-    application_name: 'rowcast',
-    max: POOL_SIZE,
-    connectionTimeoutMillis: CONNECT_MS,
-    keepAlive: true,
-    allowExitOnIdle: true,
-  });
-  pool.on('error', (error) => observe({ type: 'pool.error', error: error.message }));
+  const pool = newPool(config.databaseUrl, 'rowcast', POOL_SIZE, observe);
   onStop(() => pool.end());
   await claimPort(config);
   await checkDatabase(pool, config.listenUrl);
 
+  // Snapshots and replays take long: they must not keep the feed from a connection.
+  const catchUpPool = newPool(config.databaseUrl, 'rowcast catch-up', CATCH_UP_POOL_SIZE, observe);
+  onStop(() => catchUpPool.end());
+
   const app = uWS.App();
   const publish = createPublisher(app, config);
   const catalog = createCatalog({ pool, observe });
-  const router = createRouter({ publish, cursor: () => feed.cursor(), observe });
+  const ring = createRing(config.ringBytes);
+  const router = createRouter({ publish, cursor: () => feed.cursor(), onStale: lookAgain, observe });
   const hub = createHub({
     router,
     catalog,
@@ -114,20 +120,32 @@ async function start(
     publish,
     observe,
     newId: () => randomBytes(12).toString('base64url'),
+    catchUp: (...request) => catchUp(...request),
+    filters: createFilters({ ...createLiterals({ pool }), isStale: router.isStale, onStale: lookAgain }),
   });
   const feed = createFeed({
     log: createLogReader(pool),
     observe,
+    onBegin: ring.restart,
+    onRespelled: ring.mark,
     onPage(page) {
+      ring.add(page);
       hub.route(page);
       // A large commit lets the sockets have their turn between its pages.
       return page.last ? undefined : delay(0);
     },
     onGap: hub.onGap,
-    onWatchingChanged() {
-      catalog.invalidate();
-      void hub.onCatalogChanged();
-    },
+    onWatchingChanged: lookAgain,
+  });
+  const catchUp = createCatchUp({
+    feed,
+    ring,
+    router,
+    replay: createReplay(createLogReader(catchUpPool)),
+    rows: createRowReader(catchUpPool, MOMENT, STATEMENT_TIMEOUT_MS),
+    tables: catalog,
+    observe,
+    limits: { maxRows: MAX_SNAPSHOT_ROWS },
   });
   const listener = createListener({
     connectionString: config.listenUrl,
@@ -163,6 +181,12 @@ async function start(
   const port = await listen(app, config);
   observe({ type: 'server.listening', url: `http://${config.host}:${port}` });
 
+  /** The watched tables are not what they were. */
+  function lookAgain(): void {
+    catalog.invalidate();
+    void hub.onCatalogChanged();
+  }
+
   function ready(): Readiness {
     if (hub.draining) return { ready: false, reason: 'draining' };
     if (feed.state !== 'live') return { ready: false, reason: feed.reason ?? feed.state };
@@ -187,10 +211,25 @@ async function claimPort({ host, port }: Config): Promise<void> {
     probe.listen({ host, port, exclusive: true });
     await once(probe, 'listening');
   } catch (error) {
-    throw new StartError(`cannot listen on ${host}:${port}: ${reasonOf(error)}; set PORT or HOST`, { cause: error });
+    throw new StartError(`cannot listen on ${host}:${port}: ${reasonOf(error)}; set PORT or HOST`, {
+      cause: error,
+    });
   } finally {
     probe.close();
   }
+}
+
+function newPool(connectionString: string, name: string, max: number, observe: Observe): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString,
+    application_name: name,
+    max,
+    connectionTimeoutMillis: CONNECT_MS,
+    keepAlive: true,
+    allowExitOnIdle: true,
+  });
+  pool.on('error', (error) => observe({ type: 'pool.error', error: error.message }));
+  return pool;
 }
 
 function listen(app: uWS.TemplatedApp, config: Config): Promise<number> {

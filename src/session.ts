@@ -185,6 +185,7 @@ export class Session implements CatchUpClient {
       // Unsubscribed or gone meanwhile: no one is to be answered, and nothing was held yet.
       if (subscription.hasEnded) return;
       subscription.topic = topics.hold(resolved);
+      this.#checkAlone(subscription, subscription.topic, request !== undefined);
       if (request !== undefined) {
         this.#subscriptions.beginCatchUp(subscription);
         return await catchUp(this, subscription, request);
@@ -206,6 +207,14 @@ export class Session implements CatchUpClient {
     }
     const { limits } = this.#host;
     if (this.#subscriptions.size >= limits.maxSubscriptions) throw overSubscriptions(limits);
+  }
+
+  /** Frames name a topic and no id: what catches up must not reach a subscription that is live, nor the other way. */
+  #checkAlone(subscription: Subscription, topic: HeldTopic, catchesUp: boolean): void {
+    const other = this.#subscriptions.list().find((one) => one !== subscription && one.topic === topic);
+    if (other === undefined || (other.phase === 'live' && !catchesUp)) return;
+    const message = `the topic is subscribed to as ${JSON.stringify(other.id)} already; unsubscribe that first`;
+    throw new ProtocolError('duplicate_id', message);
   }
 
   #unsubscribe(id: string): void {

@@ -4,14 +4,16 @@
  * It promises that the pages of one commit come one after the other, each with the cursor of whoever has got it;
  * that a commit broken off in the middle goes on where it was; and that it holds two pages at the most.
  */
-import { type Page, readLines, type TableChange } from '../commit.ts';
+import { type Page, readLines } from '../commit.ts';
 import { type Observe, reasonOf } from '../observation.ts';
 import { type Position, withPartial } from '../position.ts';
 import type { LoggedCommit } from '../postgres/log.ts';
+import { pagesOf, utc } from './pages.ts';
 
 /** A commit as a NOTIFY tells of it; without a body it is to be read from the log. */
 export interface NotifiedCommit {
   readonly xid: bigint;
+  readonly id: bigint;
   readonly at: string;
   readonly body: string | null;
 }
@@ -39,7 +41,6 @@ export interface PagerOptions {
   now: () => number;
 }
 
-const PAGE_CHARS = 256 * 1024;
 const XID = /^\d+$/;
 
 /** Reads `xid id "at" NEWLINE lines`, or the xid alone. Null, and an observation, for what is neither. */
@@ -47,9 +48,9 @@ export function readNotification(payload: string, observe: Observe): NotifiedCom
   const end = payload.indexOf('\n');
   const [xid = '', id = '', at = ''] = (end < 0 ? payload : payload.slice(0, end)).split(' ');
   if (XID.test(xid)) {
-    if (end < 0 && id === '') return { xid: BigInt(xid), at: '', body: null };
+    if (end < 0 && id === '') return { xid: BigInt(xid), id: 0n, at: '', body: null };
     if (end > 0 && XID.test(id) && at.length > 2) {
-      return { xid: BigInt(xid), at: utc(at.slice(1, -1)), body: payload.slice(end + 1) };
+      return { xid: BigInt(xid), id: BigInt(id), at: utc(at.slice(1, -1)), body: payload.slice(end + 1) };
     }
   }
   observe({
@@ -74,65 +75,41 @@ export function createPager({ onPage, onWatchingChanged, observe, now }: PagerOp
         observe({ type: 'feed.malformed', what: reasonOf(error) });
         return;
       }
-      const { xid, at } = commit;
+      const { xid, id, at } = commit;
       place.moveTo(place.whole(place.position()));
       // Inline pages are small, and whoever takes them does not wait.
-      void onPage({ xid, at, changes: lines.changes, first: true, last: true, cursor: place.cursor() });
+      void onPage({
+        xid,
+        id,
+        at,
+        changes: lines.changes,
+        parts: 1,
+        first: true,
+        last: true,
+        cursor: place.cursor(),
+      });
       if (lines.watchingChanged) onWatchingChanged();
       report(commit, 'inline', lines.changes.length);
     },
 
     async deliver(commit, place) {
-      const at = utc(commit.at);
-      const { xid } = commit;
       const { partial } = place.position();
-      const base = partial?.xid === xid ? withPartial(place.position(), null) : place.position();
-      let skip = partial?.xid === xid ? partial.lines : 0;
-      let lines = skip;
-      let first = skip === 0;
-      let watchingChanged = false;
-      let changes: TableChange[] = [];
-      let chars = 0;
+      const resumed = partial?.xid === commit.xid ? partial.lines : 0;
+      const base = resumed > 0 ? withPartial(place.position(), null) : place.position();
       let count = 0;
-
-      const flush = async (last: boolean): Promise<void> => {
-        lines += changes.length;
-        place.moveTo(last ? place.whole(base) : withPartial(base, { xid, lines }));
-        const page: Page = { xid, at, changes, first, last, cursor: place.cursor() };
+      for await (const { offset, watchingChanged, ...page } of pagesOf(commit)) {
+        const known = Math.max(resumed - offset, 0);
+        if (!page.last && known >= page.changes.length) continue;
+        const changes = page.changes.slice(known);
         count += changes.length;
-        first = false;
-        changes = [];
-        chars = 0;
-        await onPage(page);
-      };
-
-      for await (const body of commit.bodies()) {
-        const read = readLines(body);
-        watchingChanged ||= read.watchingChanged;
-        for (const change of read.changes) {
-          if (skip > 0) {
-            skip--;
-            continue;
-          }
-          // A page is closed when the next begins: the last one is known as such.
-          if (chars > PAGE_CHARS) await flush(false);
-          changes.push(change);
-          chars += change.wire.length;
+        const lines = offset + page.changes.length;
+        place.moveTo(page.last ? place.whole(base) : withPartial(base, { xid: page.xid, lines }));
+        await onPage({ ...page, changes, cursor: place.cursor() });
+        if (page.last) {
+          if (watchingChanged) onWatchingChanged();
+          report(page, 'read', count);
         }
       }
-      await flush(true);
-      if (watchingChanged) onWatchingChanged();
-      report({ xid, at }, 'read', count);
     },
   };
-}
-
-/** PostgreSQL's `+00:00`, or whatever offset its session has, as RFC 3339 has UTC, to the microsecond. */
-function utc(at: string): string {
-  const match = /^(.{19})(?:\.(\d+))?(Z|[+-]\d\d(?::?\d\d)?(?::?\d\d)?)$/.exec(at);
-  if (!match) return at;
-  const [, seconds = '', fraction = '', offset = 'Z'] = match;
-  const zone = offset === 'Z' || /^[+-]\d\d:\d\d$/.test(offset) ? offset : `${offset.slice(0, 3)}:00`;
-  const whole = new Date(`${seconds}${zone}`).toISOString().slice(0, 19);
-  return `${whole}.${fraction.padEnd(6, '0')}Z`;
 }

@@ -5,13 +5,12 @@
  * changed. Reads that are asked for at once are one.
  */
 import type pg from 'pg';
+import { type ColumnType, familyOf } from '../matching.ts';
 import { type Observe, reasonOf } from '../observation.ts';
 import { canonicalTopic, OPS } from '../topic.ts';
 
-export interface Column {
+export interface Column extends ColumnType {
   readonly name: string;
-  /** As SQL writes it, schema-qualified where it is not PostgreSQL's own. */
-  readonly type: string;
 }
 
 export interface WatchedTable {
@@ -35,11 +34,39 @@ export interface Catalog {
   invalidate(): void;
 }
 
+// An older PostgreSQL has not all the columns that say how a collation folds letters.
 const TABLES = `
+  with recursive base (oid, base) as (
+    select oid, oid from pg_type where typtype <> 'd'
+    union all
+    select t.oid, b.base from base b join pg_type t on t.typtype = 'd' and t.typbasetype = b.oid),
+  folding (oid, folds_ascii) as (
+    select l.oid, case when l.collname = 'default'
+                       then (select coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') in ('c', 'b')
+                                and coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'datctype') in ('C', 'POSIX')
+                               from pg_database d where d.datname = current_database())
+                       else l.collprovider in ('c', 'b')
+                            and coalesce(to_jsonb(l) ->> 'colllocale', l.collctype) in ('C', 'POSIX') end
+      from pg_collation l)
   select n.nspname as schema, c.relname as name, w.key, w.access, w.scope, w.since::text as since,
-         (select json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod)) order by a.attnum)
-            from pg_attribute a where a.attrelid = w."table" and a.attname = any (w.columns) and not a.attisdropped) as columns
+         (select json_agg(json_build_object(
+                   'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
+                   'cast', format('%I.%I', tn.nspname, t.typname), 'isEnum', t.typtype = 'e',
+                   'ownName', case when tn.nspname = 'pg_catalog' then t.typname end,
+                   'labels', (select coalesce(json_agg(e.enumlabel order by e.enumsortorder), '[]')
+                                from pg_enum e where e.enumtypid = t.oid),
+                   'foldsAscii', coalesce(f.folds_ascii, false)) order by a.attnum)
+            from pg_attribute a join base b on b.oid = a.atttypid join pg_type t on t.oid = b.base
+            join pg_namespace tn on tn.oid = t.typnamespace left join folding f on f.oid = a.attcollation
+           where a.attrelid = w."table" and a.attname = any (w.columns) and not a.attisdropped) as columns
     from rowcast.watched w join pg_class c on c.oid = w."table" join pg_namespace n on n.oid = c.relnamespace`;
+
+interface ColumnRow extends Omit<ColumnType, 'family'> {
+  name: string;
+  isEnum: boolean;
+  /** Of a type of PostgreSQL's own. */
+  ownName: string | null;
+}
 
 interface Row {
   schema: string;
@@ -48,7 +75,7 @@ interface Row {
   access: WatchedTable['access'];
   scope: Record<string, string> | null;
   since: string;
-  columns: Column[] | null;
+  columns: ColumnRow[] | null;
 }
 
 /** Unknown tables are asked for by anyone: they make the catalog be read at most this often. */
@@ -121,10 +148,14 @@ function tableOf({ schema, name, key, access, scope, since, columns }: Row): Wat
     table: keyOf(schema, name),
     schema,
     name,
-    columns: new Map((columns ?? []).map((column) => [column.name, column])),
+    columns: new Map((columns ?? []).map((column) => [column.name, columnOf(column)])),
     key: key.filter((column) => column !== null),
     access,
     scope,
     since: BigInt(since),
   };
+}
+
+function columnOf({ name, type, cast, labels, foldsAscii, ...base }: ColumnRow): Column {
+  return { name, type, cast, family: familyOf(base), labels, foldsAscii };
 }

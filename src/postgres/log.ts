@@ -7,6 +7,7 @@
  */
 import type pg from 'pg';
 import { type Position, parseSnapshot, partsIn, type Snapshot } from '../position.ts';
+import { inTransaction } from './transaction.ts';
 
 /** A commit as the log holds it. */
 export interface LoggedCommit {
@@ -30,14 +31,21 @@ export interface ReadStart {
   readonly stream: string;
 }
 
+/** Where a read begins. */
+export interface ReadFrom {
+  readonly position: Position;
+  /** Commits to begin with, out of the order of ids: those that were broken off. */
+  readonly first: readonly bigint[];
+}
+
 export interface LogReader {
   /**
-   * Reads what is missing from a position. `begin` gets the snapshot first and says whether to go on; `each` gets
+   * Reads what is missing from a position, null for nothing at all. `begin` gets the snapshot first and says whether to go on; `each` gets
    * the commits in order. Resolves with the snapshot. Rejects with the database's error; what was handed on before
    * stands.
    */
   read(
-    position: () => Position | null,
+    from: () => ReadFrom | null,
     begin: (start: ReadStart) => boolean,
     each: (commit: LoggedCommit, snapshot: Snapshot) => Promise<void>,
   ): Promise<Snapshot>;
@@ -47,7 +55,8 @@ export interface LogReader {
 const BEGIN = `begin isolation level repeatable read read only;
   lock table rowcast.log, rowcast.chunk, rowcast.install in access share mode`;
 
-const START = `select pg_current_snapshot()::text as snapshot, i.pruned_xid::text as pruned_xid,
+/** The snapshot of a transaction, and what cursors are checked against. */
+export const MOMENT = `select pg_current_snapshot()::text as snapshot, i.pruned_xid::text as pruned_xid,
     substr(md5(concat_ws(',', (pg_control_system()).system_identifier,
       left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), (select oid from pg_database where datname = current_database()),
       i.token)), 1, 10) as stream
@@ -62,10 +71,20 @@ const COMMITS = `declare commits no scroll cursor for
           select * from rowcast.log where xid = any ($2::xid8[])) l
    where not exists (select from rowcast.log later where later.xid = l.xid and later.part > l.part)
      and (l.part > 0 or l.xid <> all ($3::xid8[]))
-   order by l.xid = $4::xid8 desc, l.id`;
+   order by l.xid = any ($4::xid8[]) desc, l.id`;
 
-const CHUNKS = `declare chunks no scroll cursor for
-  select body from rowcast.chunk where xid = $1::xid8 and part = $2 order by ticket, id`;
+/** What a commit of one part changed: its chunks come in the order of an index, and its own row last. */
+const CHUNKS = `declare pieces no scroll cursor for
+  select body from rowcast.chunk where xid = $1::xid8 and part = $2 order by part, ticket, id`;
+const OWN = 'select body from rowcast.log where xid = $1::xid8 and part = $2';
+
+/** What several parts changed, from part $2 on: a part may hold what a statement of an earlier one caused. */
+const PARTS = `declare pieces no scroll cursor for
+  select body from (
+    select ticket, id, body from rowcast.chunk where xid = $1::xid8 and part >= $2
+    union all
+    select split_part(body, ' ', 1)::bigint, id, body from rowcast.log where xid = $1::xid8 and part >= $2 and body <> '') all_parts
+   order by ticket, id`;
 
 const PAGE_ROWS = 200;
 const CHUNK_ROWS = 16;
@@ -82,20 +101,16 @@ interface CommitRow {
 /** Reads with connections of a pool, one for each read while it lasts. */
 export function createLogReader(pool: pg.Pool): LogReader {
   async function* largeBodies(client: pg.PoolClient, xid: string, from: number, last: number) {
-    for (let part = from; part <= last; part++) {
-      await client.query(CHUNKS, [xid, part]);
-      for (;;) {
-        const { rows } = await client.query<{ body: string }>(`fetch ${CHUNK_ROWS} from chunks`);
-        for (const { body } of rows) yield body;
-        if (rows.length < CHUNK_ROWS) break;
-      }
-      await client.query('close chunks');
-      const own = await client.query<{ body: string }>(
-        'select body from rowcast.log where xid = $1::xid8 and part = $2',
-        [xid, part],
-      );
-      for (const { body } of own.rows) yield body;
+    await client.query(from < last ? PARTS : CHUNKS, [xid, from]);
+    for (;;) {
+      const { rows } = await client.query<{ body: string }>(`fetch ${CHUNK_ROWS} from pieces`);
+      for (const { body } of rows) yield body;
+      if (rows.length < CHUNK_ROWS) break;
     }
+    await client.query('close pieces');
+    if (from < last) return;
+    const own = await client.query<{ body: string }>(OWN, [xid, from]);
+    for (const { body } of own.rows) yield body;
   }
 
   async function* single(body: string) {
@@ -104,30 +119,30 @@ export function createLogReader(pool: pg.Pool): LogReader {
 
   async function readAll(
     client: pg.PoolClient,
-    position: () => Position | null,
+    from: () => ReadFrom | null,
     begin: (start: ReadStart) => boolean,
     each: (commit: LoggedCommit, snapshot: Snapshot) => Promise<void>,
   ): Promise<Snapshot> {
-    await client.query(BEGIN);
-    const { rows } = await client.query<{ snapshot: string; pruned_xid: string; stream: string }>(START);
+    const { rows } = await client.query<{ snapshot: string; pruned_xid: string; stream: string }>(MOMENT);
     const row = rows[0];
     if (!row) throw new Error('rowcast.install is empty: run rowcast migrate');
     const snapshot = parseSnapshot(row.snapshot);
     const goesOn = begin({ snapshot, prunedXid: BigInt(row.pruned_xid), stream: row.stream });
-    const from = position();
-    if (!goesOn || from === null) return snapshot;
+    const where = from();
+    if (!goesOn || where === null) return snapshot;
+    const { position, first } = where;
     await client.query(COMMITS, [
-      from.snapshot.xmax.toString(),
-      from.snapshot.inProgress.map(String),
-      [...from.delivered.keys()].map(String),
-      (from.partial?.xid ?? 0n).toString(),
+      position.snapshot.xmax.toString(),
+      position.snapshot.inProgress.map(String),
+      [...position.delivered.keys()].map(String),
+      first.map(String),
     ]);
     for (;;) {
       const page = await client.query<CommitRow>(`fetch ${PAGE_ROWS} from commits`);
       for (const commit of page.rows) {
         const xid = BigInt(commit.xid);
         const id = BigInt(commit.id);
-        const skipParts = partsIn(from, xid, id);
+        const skipParts = partsIn(position, xid, id);
         if (skipParts > commit.part) continue;
         const { body } = commit;
         const bodies =
@@ -139,20 +154,6 @@ export function createLogReader(pool: pg.Pool): LogReader {
   }
 
   return {
-    async read(position, begin, each) {
-      const client = await pool.connect();
-      let failed: Error | undefined;
-      try {
-        const snapshot = await readAll(client, position, begin, each);
-        await client.query('commit');
-        return snapshot;
-      } catch (error) {
-        failed = error instanceof Error ? error : new Error(String(error));
-        throw error;
-      } finally {
-        // A connection whose transaction failed is not used again.
-        client.release(failed);
-      }
-    },
+    read: (from, begin, each) => inTransaction(pool, BEGIN, (client) => readAll(client, from, begin, each)),
   };
 }

@@ -44,7 +44,7 @@ export class Subscriptions {
     return this.#all?.size ?? (this.#only === null ? 0 : 1);
   }
 
-  /** How many are catching up. */
+  /** How many are not live yet. */
   get catchingUp(): number {
     return this.#catchingUp;
   }
@@ -63,6 +63,7 @@ export class Subscriptions {
   /** Adds one that is resolving. Its id must be free. */
   add(id: string): Subscription {
     const subscription = new Subscription(id);
+    this.#count(1);
     if (this.#all !== null) {
       this.#all.set(id, subscription);
     } else if (this.#only === null) {
@@ -116,13 +117,21 @@ export class Subscriptions {
   }
 
   #enter(subscription: Subscription, phase: SubscriptionPhase): void {
-    const before = this.#catchingUp;
-    if (subscription.phase === 'catching up') this.#catchingUp--;
-    if (phase === 'catching up') this.#catchingUp++;
+    const wasOnItsWay = isOnItsWay(subscription.phase);
     subscription.phase = phase;
+    this.#count(Number(isOnItsWay(phase)) - Number(wasOnItsWay));
+  }
+
+  #count(more: number): void {
+    const before = this.#catchingUp;
+    this.#catchingUp += more;
     if (!this.#attached) return;
     // A heartbeat counts for every live subscription, so it must not overtake one that is not yet.
     if (before === 0 && this.#catchingUp > 0) this.#socket.unsubscribe(HEARTBEAT_TOPIC);
     if (before > 0 && this.#catchingUp === 0) this.#socket.subscribe(HEARTBEAT_TOPIC);
   }
+}
+
+function isOnItsWay(phase: SubscriptionPhase): boolean {
+  return phase === 'resolving' || phase === 'catching up';
 }

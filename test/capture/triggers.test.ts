@@ -76,6 +76,28 @@ describe('foreign-key cascades', () => {
     ]);
   });
 
+  it('from a table that is not watched, after statements of triggers', async () => {
+    await withTrigger(
+      'after insert on t for each row',
+      'update c set v = v + 1; insert into c values (new.id, 1, 0)',
+    );
+    await log.writer.query(`
+      create table p (id int primary key); create table c (id int primary key, p int references p on delete cascade, v int);
+      select rowcast.watch('c'); insert into p values (1); insert into c values (10, 1, 0)`);
+    const changes = await log.changes(
+      'insert into t values (1); delete from p; insert into p values (1); insert into t values (2)',
+    );
+    expect(brief(changes, 'v')).toEqual([
+      'insert t 1 0',
+      'update c 10 1',
+      'insert c 1 0',
+      'delete c 10',
+      'delete c 1',
+      'insert t 2 0',
+      'insert c 2 0',
+    ]);
+  });
+
   it('ON UPDATE CASCADE, ON DELETE SET NULL', async () => {
     await parents('on update cascade on delete set null');
     expect(brief(await log.changes('update p set id = 5 where id = 1'), 'p')).toEqual([
@@ -180,6 +202,18 @@ describe('triggers', () => {
     expect(changes.filter((one) => !one.includes('counters'))).toEqual(['insert t 1 7', 'insert t 2 8']);
   });
 
+  it('fired with constraints set to be immediate', async () => {
+    const again = 'if new.v % 10 < 3 then update t set v = new.v + 1 where id = new.id; end if';
+    await withTrigger('after insert or update on t for each row', again);
+    const [commit] = await log.of(
+      'begin; set constraints all immediate; insert into t values (1), (2); update t set v = 10; commit',
+    );
+    for (const id of [1, 2]) {
+      const own = commit?.changes.filter(({ key }) => key?.['id'] === id) ?? [];
+      expect(own.map(({ new: row }) => row?.['v'])).toEqual([0, 1, 2, 3, 10, 11, 12, 13]);
+    }
+  });
+
   it('an error in a trigger, caught, leaves the tickets in order', async () => {
     await withTrigger(
       'after insert or update on t for each row',
@@ -220,32 +254,35 @@ describe('nested statements that spill', () => {
     [150, 10],
     [400, 50],
     [1000, 3],
-  ])('a shift of %i keys, with a row trigger at every %i: no key is ever there twice', async (many, every) => {
-    await withTrigger(
-      'after update on t for each row',
-      `if new.v = 0 and new.id % ${every} = 0 then
+  ])(
+    'a shift of %i keys, with a row trigger at every %i: no key is ever there twice',
+    async (many, every) => {
+      await withTrigger(
+        'after update on t for each row',
+        `if new.v = 0 and new.id % ${every} = 0 then
         insert into audit values (new.id); update t set v = 1 where id = new.id; end if`,
-    );
-    await log.writer.query(`
+      );
+      await log.writer.query(`
       create table audit (id int primary key); select rowcast.watch('audit');
       alter table t drop constraint t_pkey, add primary key (id) deferrable;
       insert into t select n, 0 from generate_series(1, ${many}) n`);
-    const rows = new Map<unknown, unknown>(Array.from({ length: many }, (_, n) => [n + 1, 0]));
-    const commit = await log.one(`update t set id = id + ${many / 2}`);
-    for (const { op, table, key, new: row, old } of commit.changes) {
-      if (table !== 's.t') continue;
-      const id = key?.['id'];
-      expect(rows.has(id)).toBe(op !== 'insert');
-      if (op === 'update') expect(rows.get(id)).toBe(old?.['v']);
-      if (op === 'delete') rows.delete(id);
-      else rows.set(id, row?.['v']);
-    }
-    const { rows: final } = await log.writer.query<{ id: number; v: number }>('select * from t');
-    expect(rows).toEqual(new Map(final.map(({ id, v }) => [id, v])));
-  });
+      const rows = new Map<unknown, unknown>(Array.from({ length: many }, (_, n) => [n + 1, 0]));
+      const commit = await log.one(`update t set id = id + ${many / 2}`);
+      for (const { op, table, key, new: row, old } of commit.changes) {
+        if (table !== 's.t') continue;
+        const id = key?.['id'];
+        expect(rows.has(id)).toBe(op !== 'insert');
+        if (op === 'update') expect(rows.get(id)).toBe(old?.['v']);
+        if (op === 'delete') rows.delete(id);
+        else rows.set(id, row?.['v']);
+      }
+      const { rows: final } = await log.writer.query<{ id: number; v: number }>('select * from t');
+      expect(rows).toEqual(new Map(final.map(({ id, v }) => [id, v])));
+    },
+  );
 
   it('a nested statement first, then statements that spill', async () => {
-    await withTrigger('before insert on t for each row', 'update audit set v = v + 1 where id = 1');
+    await withTrigger('after insert on t for each row', 'update audit set v = v + 1 where id = 1');
     await log.writer.query(
       `create table audit (id int primary key, v int); insert into audit values (1, 0); select rowcast.watch('audit')`,
     );

@@ -52,17 +52,17 @@ export interface Captured {
 
 export type Work = string | (() => Promise<unknown>);
 
-interface Part {
+interface Piece {
   xid: string;
   id: string;
   part: number;
-  chunks: number;
   body: string;
 }
-interface Chunk {
-  xid: string;
-  part: number;
-  body: string;
+interface Part extends Piece {
+  chunks: number;
+}
+interface Chunk extends Piece {
+  ticket: string;
 }
 interface Line {
   ticket: bigint;
@@ -109,7 +109,7 @@ export async function captured(database: Pick<Database, 'client'>): Promise<Capt
       [snapshot],
     );
     const chunks = await ear.query<Chunk>(
-      `select xid::text, part, body from rowcast.chunk ${since} order by part, ticket, chunk.id`,
+      `select xid::text, id::text, part, ticket::text, body from rowcast.chunk ${since} order by chunk.ticket, chunk.id`,
       [snapshot],
     );
     const commits = new Map<string, Commit>();
@@ -121,13 +121,10 @@ export async function captured(database: Pick<Database, 'client'>): Promise<Capt
       commits.set(part.xid, commit);
       if (commit.rows++ !== part.part) throw new Error(`part ${part.part} is not in its place`);
       commit.chunks += own.length;
-      let ticket = -1n;
-      for (const line of [...own, part].flatMap(({ body }) => linesOf(body))) {
-        if (line.ticket < ticket) throw new Error(`ticket ${line.ticket} comes after ${ticket}`);
-        ticket = line.ticket;
-        commit.changes.push(line.change);
-        commit.texts.push(line.text);
-      }
+    }
+    for (const commit of commits.values()) {
+      const own = (piece: Piece) => piece.xid === commit.xid;
+      read(commit, chunks.rows.filter(own), parts.rows.filter(own));
     }
     for (const payload of heard) hear(payload, commits, parts.rows);
     return [...commits.values()];
@@ -155,6 +152,25 @@ export async function captured(database: Pick<Database, 'client'>): Promise<Capt
 
 function emptyCommit(xid: string): Commit {
   return { xid, changes: [], texts: [], rows: 0, chunks: 0, notifies: 0, inline: false };
+}
+
+/** Reads the pieces one after the other, as a reader does who cannot hold all of them. */
+function read(commit: Commit, chunks: readonly Chunk[], parts: readonly Part[]): void {
+  const pieces = [
+    ...chunks,
+    ...parts.map((part) => ({ ...part, ticket: /^\d*/.exec(part.body)?.[0] ?? '' })),
+  ];
+  // A commit of one part has its own row last; of several, each piece where its ticket says.
+  if (parts.length > 1) {
+    pieces.sort((a, b) => Number(BigInt(a.ticket) - BigInt(b.ticket)) || Number(BigInt(a.id) - BigInt(b.id)));
+  }
+  let ticket = -1n;
+  for (const line of pieces.flatMap(({ body }) => linesOf(body))) {
+    if (line.ticket < ticket) throw new Error(`ticket ${line.ticket} comes after ${ticket}`);
+    ticket = line.ticket;
+    commit.changes.push(line.change);
+    commit.texts.push(line.text);
+  }
 }
 
 /** Counts a NOTIFY on its commit, and compares its lines with the log. */

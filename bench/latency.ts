@@ -1,0 +1,57 @@
+/** How long a commit takes to a client: measured for the same commits from just before COMMIT is sent. */
+import type { Measurement } from './measurement.ts';
+import { clockMs, pace } from './rig/clock.ts';
+import { createMessages, watch } from './rig/messages.ts';
+import { median } from './rig/statistics.ts';
+
+const INTERVAL_MS = 10;
+const WARM_UP = 200;
+
+export const latency: Measurement = {
+  name: 'latency',
+  about: 'commit to client, 100 commits a second, median: rowcast over WebSocket against a bare pg client',
+  bound: { atMost: 1.25 },
+  async run(rig) {
+    const commits = rig.quick ? 200 : 1500;
+    const url = await rig.database('bench_latency');
+    const writer = await rig.client(url);
+    await writer.query(createMessages('messages'));
+    await writer.query(watch('messages'));
+    const { port } = await rig.instance(url);
+    const bare = await rig.peer('pg-client', url, 'rowcast');
+    const ours = await rig.peer('ws-client', port, 'messages');
+
+    async function commit(times: number): Promise<number[]> {
+      const sentMs: number[] = [];
+      await pace(times, INTERVAL_MS, async () => {
+        await writer.query('begin');
+        await writer.query('insert into messages (content) values ($1)', ['hello world, this is a message']);
+        sentMs.push(clockMs());
+        await writer.query('commit');
+      });
+      return sentMs;
+    }
+
+    await commit(WARM_UP);
+    await Promise.all([bare.ask('take', WARM_UP), ours.ask('take', WARM_UP)]);
+    const sentMs = await commit(commits);
+    const [bareMs, oursMs] = await Promise.all([bare.ask('take', commits), ours.ask('take', commits)]);
+    const [bareMedian, oursMedian] = [since(sentMs, bareMs), since(sentMs, oursMs)];
+    return [
+      {
+        case: `${commits} commits`,
+        figures: {
+          'bare pg client': `${bareMedian.toFixed(3)} ms`,
+          rowcast: `${oursMedian.toFixed(3)} ms`,
+          between: `${since(bareMs, oursMs).toFixed(3)} ms`,
+        },
+        value: oursMedian / bareMedian,
+      },
+    ];
+  },
+};
+
+/** The median of how much later each of one list was than its like in the other. */
+function since(earlierMs: number[], laterMs: number[]): number {
+  return median(laterMs.map((ms, nth) => ms - (earlierMs[nth] ?? Number.NaN)));
+}

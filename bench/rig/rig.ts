@@ -1,0 +1,115 @@
+/**
+ * The rig: what measurements run on. One PostgreSQL for all of them, and for each its own databases,
+ * processes and connections.
+ *
+ * It promises that whatever a measurement keeps in it is ended, in reverse, when that measurement is over.
+ */
+import pg from 'pg';
+import { type Postgres, startPostgres } from '../../src/dev/postgres.ts';
+import { type Instance, migrate, startInstance } from './instance.ts';
+import { type Peer, startPeer } from './peer.ts';
+
+export interface Rig {
+  /** Fewer and shorter rounds: to see that it works, not for figures. */
+  readonly quick: boolean;
+  /** Creates a database with rowcast's migrations applied; gives its URL. */
+  database(name: string): Promise<string>;
+  /** Connects to a database. */
+  client(url: string): Promise<pg.Client>;
+  /** Starts an instance of rowcast. */
+  instance(databaseUrl: string): Promise<Instance>;
+  /** Starts one of the programs in `peers/`. */
+  peer(program: string, ...args: (string | number)[]): Promise<Peer>;
+}
+
+export interface Bench {
+  readonly postgresVersion: string;
+  /** Calls with a rig, and ends afterwards what was kept in it. */
+  withRig<T>(use: (rig: Rig) => Promise<T>): Promise<T>;
+  /** Ends everything, a measurement under way included. */
+  stop(): Promise<void>;
+}
+
+/** PostgreSQL as it ships, but for connections: durability is on. */
+const SETTINGS = { max_connections: '50' };
+
+/** Starts the PostgreSQL that all measurements share. */
+export async function startBench({ quick }: { quick: boolean }): Promise<Bench> {
+  const postgres = await startPostgres({ settings: SETTINGS });
+  const undos: (() => Promise<unknown>)[] = [];
+  const rig = createRig({ quick, postgres, undos });
+
+  async function release(): Promise<void> {
+    for (let undo = undos.pop(); undo !== undefined; undo = undos.pop()) await undo();
+  }
+
+  return {
+    postgresVersion: await versionOf(postgres.url),
+    async withRig(use) {
+      try {
+        return await use(rig);
+      } finally {
+        await release();
+      }
+    },
+    async stop() {
+      await release();
+      await postgres.dispose();
+    },
+  };
+}
+
+interface RigParts {
+  quick: boolean;
+  postgres: Postgres;
+  undos: (() => Promise<unknown>)[];
+}
+
+function createRig({ quick, postgres, undos }: RigParts): Rig {
+  /** What was started is ended by its own `stop`. */
+  function kept<T extends { stop(): Promise<void> }>(started: T): T {
+    undos.push(() => started.stop());
+    return started;
+  }
+
+  return {
+    quick,
+    async database(name) {
+      await withClient(postgres.url, (admin) => admin.query(`create database ${name}`));
+      const url = new URL(postgres.url);
+      url.pathname = name;
+      await migrate(url.href);
+      undos.push(() =>
+        withClient(postgres.url, (admin) => admin.query(`drop database ${name} with (force)`)),
+      );
+      return url.href;
+    },
+    async client(url) {
+      const client = new pg.Client({ connectionString: url });
+      // A connection that breaks fails its next query.
+      client.on('error', () => undefined);
+      await client.connect();
+      undos.push(() => client.end());
+      return client;
+    },
+    instance: async (databaseUrl) => kept(await startInstance(databaseUrl)),
+    peer: async (program, ...args) => kept(await startPeer(program, args.map(String))),
+  };
+}
+
+async function versionOf(url: string): Promise<string> {
+  const { rows } = await withClient(url, (client) =>
+    client.query<{ server_version: string }>('show server_version'),
+  );
+  return rows[0]?.server_version ?? 'unknown';
+}
+
+async function withClient<T>(url: string, use: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return await use(client);
+  } finally {
+    await client.end();
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * A track: one subscription on its way to live, and how far it has come.
+ *
+ * It owns the subscription's position, and turns commits into its frames. It promises that each frame's cursor says
+ * exactly what its client has got with it, so that a client which leaves in the middle goes on where it was.
+ */
+import type { Page } from '../commit.ts';
+import { type Position, spellCursor, withPartial } from '../position.ts';
+import { encodeChange } from '../protocol.ts';
+import type { Select } from '../router.ts';
+import type { CatchUpClient } from '../session/host.ts';
+import type { Subscription } from '../session/subscriptions.ts';
+import type { Topic } from '../topic.ts';
+
+export class Track {
+  readonly client: CatchUpClient;
+  readonly subscription: Subscription;
+  readonly topic: Topic;
+  readonly stream: string;
+  readonly #select: Select;
+  position: Position;
+  /** How many commits it has gone past. */
+  commits = 0;
+  /** The spelling that the client has of the position; null where it has none yet. */
+  #cursor: string | null;
+  /** What earlier pages of the commit had, until it is known whether more follows. */
+  #held: string[] = [];
+
+  constructor(
+    client: CatchUpClient,
+    subscription: Subscription,
+    topic: Topic,
+    select: Select,
+    start: { stream: string; position: Position; cursor: string | null },
+  ) {
+    this.client = client;
+    this.subscription = subscription;
+    this.topic = topic;
+    this.#select = select;
+    this.stream = start.stream;
+    this.position = start.position;
+    this.#cursor = start.cursor;
+  }
+
+  get ended(): boolean {
+    return this.subscription.hasEnded;
+  }
+
+  get cursor(): string {
+    this.#cursor ??= spellCursor(this.stream, this.position);
+    return this.#cursor;
+  }
+
+  /** Moves on without a word: what lies between does not concern the topic. */
+  moveTo(position: Position, cursor: string | null = null): void {
+    this.position = position;
+    this.#cursor = cursor;
+  }
+
+  /**
+   * Sends what a page of a commit has for the topic. `offset` is how many changes of the commit came before it;
+   * `whole` gives the position after the commit, and `cursor` its spelling where that is known.
+   */
+  take(
+    page: Omit<Page, 'cursor'>,
+    offset: number,
+    whole: (base: Position) => Position,
+    cursor: string | null = null,
+  ): void {
+    const { partial } = this.position;
+    const base = withPartial(this.position, null);
+    const known = partial?.xid === page.xid ? partial.lines - offset : 0;
+    const fresh: string[] = [];
+    for (const change of known > 0 ? page.changes.slice(known) : page.changes) {
+      const wire = this.#select(change);
+      if (wire !== undefined) fresh.push(wire);
+    }
+    if (fresh.length > 0) {
+      if (this.#held.length > 0) this.#send(page.at, true);
+      this.#held = fresh;
+    }
+    if (page.last) {
+      this.moveTo(whole(base), cursor);
+      this.commits++;
+      if (this.#held.length > 0) this.#send(page.at, false);
+    } else {
+      const lines = Math.max(offset + page.changes.length, known + offset);
+      this.moveTo(withPartial(base, { xid: page.xid, lines }));
+    }
+  }
+
+  #send(at: string, more: boolean): void {
+    this.client.send(encodeChange({ topic: this.topic, cursor: this.cursor, at, changes: this.#held, more }));
+    this.#held = [];
+  }
+}

@@ -1,0 +1,82 @@
+/** `rowcast dev`: PostgreSQL, the demo's table, the service and a page to look at, with one command. */
+import { join } from 'node:path';
+import { type Config, readConfig } from '../config.ts';
+import { createDemo } from '../dev/demo.ts';
+import { startPostgres } from '../dev/postgres.ts';
+import { createLogger, logObservations } from '../logger.ts';
+import { type Observe, reasonOf } from '../observation.ts';
+import { withConnection } from '../postgres/connect.ts';
+import { applyFile, applyMigrations } from '../postgres/migrate.ts';
+import { startServer } from '../server.ts';
+import { StartError } from '../start-error.ts';
+import { APPLICATION_NAME, type Context, printMigrations } from './context.ts';
+import { stopSignal } from './signals.ts';
+
+const DATA_FOLDER = '.rowcast';
+const DEMO = 'demo/001_messages.sql';
+const INSERT = `-c "insert into messages (content) values ('hello')"`;
+
+/** Resolves when it has been stopped by a signal. Throws a `ConfigError` or a `StartError`. */
+export async function dev(context: Context): Promise<void> {
+  const releases: (() => Promise<void>)[] = [];
+  const stopping = stopSignal();
+  try {
+    await Promise.race([start(context, (release) => releases.push(release)), stopping]);
+    await stopping;
+  } finally {
+    for (const release of releases.reverse()) await release();
+  }
+}
+
+async function start(context: Context, onStop: (release: () => Promise<void>) => void): Promise<void> {
+  const { env, print } = context;
+  const { DATABASE_URL, LOG_LEVEL } = env;
+  const quiet = { ...env, LOG_LEVEL: LOG_LEVEL || 'warn' };
+  const { config, psql } = DATABASE_URL?.trim()
+    ? { config: readConfig(quiet), psql: 'psql "$DATABASE_URL"' }
+    : await embedded(quiet, context, onStop);
+  const log = logObservations(createLogger({ level: config.logLevel }));
+
+  await prepare(config, context);
+  const demo = await createDemo({ config, observe: log });
+  onStop(demo.close);
+  const server = await startServer(config, { observe: log, pages: demo.pages, mount: demo.mount });
+  onStop(server.stop);
+
+  const host = ['0.0.0.0', '::'].includes(config.host) ? 'localhost' : new URL(server.url).hostname;
+  print('');
+  print('rowcast is running.');
+  print(`  The page:      http://${host}:${server.port}/`);
+  print(`  Insert a row:  ${psql} ${INSERT}`);
+  print(`  The socket:    ws://${host}:${server.port}/ws (subscribe to messages)`);
+  print('  To stop:       Ctrl+C');
+}
+
+/** Starts a PostgreSQL of our own, whose data stays in the working directory. */
+async function embedded(
+  env: Context['env'],
+  { print }: Context,
+  onStop: (release: () => Promise<void>) => void,
+): Promise<{ config: Config; psql: string }> {
+  const configOf = (url: string) => readConfig({ ...env, DATABASE_URL: url, ROWCAST_LISTEN_URL: undefined });
+  // What is wrong with the settings is told before anything is started.
+  configOf('postgres://127.0.0.1/postgres');
+  print(`starting a PostgreSQL of its own, with its data in ${DATA_FOLDER}/ (set DATABASE_URL to use yours)`);
+  const postgres = await startPostgres({ dataDir: join(process.cwd(), DATA_FOLDER) }).catch(
+    (cause: unknown) => {
+      throw new StartError(reasonOf(cause), { cause });
+    },
+  );
+  onStop(postgres.dispose);
+  return { config: configOf(postgres.url), psql: `psql "${postgres.url}"` };
+}
+
+/** Applies the migrations and the demo's table. */
+async function prepare(config: Config, context: Context): Promise<void> {
+  const observe: Observe = printMigrations(context);
+  const connection = { setting: 'DATABASE_URL', applicationName: APPLICATION_NAME } as const;
+  await withConnection(config.databaseUrl, connection, async (client) => {
+    await applyMigrations(client, { observe });
+    await applyFile(client, DEMO);
+  });
+}

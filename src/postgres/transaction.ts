@@ -1,0 +1,32 @@
+/** Transactions on a pool: begun, committed, and their connection given back, whatever happens to it. */
+import type pg from 'pg';
+
+/**
+ * Runs `work` in a transaction that `begin` begins; resolves with what it gives once that is committed. Rejects with
+ * the first error; the connection is not used again then.
+ */
+export async function inTransaction<T>(
+  pool: pg.Pool,
+  begin: string,
+  work: (client: pg.PoolClient) => Promise<T>,
+): Promise<T> {
+  const client = await pool.connect();
+  let failed: Error | undefined;
+  // Between two queries a lost connection is told as an event; the next query fails with it.
+  const onError = (error: Error) => {
+    failed = error;
+  };
+  client.on('error', onError);
+  try {
+    await client.query(begin);
+    const result = await work(client);
+    await client.query('commit');
+    return result;
+  } catch (error) {
+    failed ??= error instanceof Error ? error : new Error(String(error));
+    throw error;
+  } finally {
+    client.off('error', onError);
+    client.release(failed);
+  }
+}

@@ -1,0 +1,172 @@
+/**
+ * The ring: the latest commits, as the feed handed them on, bounded in bytes.
+ *
+ * Clients that come back are served from it without a query. It promises that what it gives for a position is
+ * exactly what the position lacks of what was handed on; or that it says that it cannot tell.
+ */
+import type { Page } from './commit.ts';
+import { contains, type Position, partsIn, readCursor } from './position.ts';
+
+/** A commit in the ring. */
+export interface RingCommit {
+  readonly xid: bigint;
+  readonly id: bigint;
+  readonly parts: number;
+  readonly pages: readonly Page[];
+}
+
+/** What a position lacks: commits in the order in which the feed handed them on. */
+export interface Missing {
+  readonly commits: readonly RingCommit[];
+  /** Whether the feed was once at this very position: then the cursors of the pages hold as they are. */
+  readonly exact: boolean;
+}
+
+export interface Ring {
+  /** Takes what the feed hands on. */
+  add(page: Page): void;
+  /** What was handed on so far is a position that this cursor spells, too. */
+  mark(cursor: string): void;
+  /** Begins anew: nothing before this cursor can be had. */
+  restart(cursor: string): void;
+  /** What is missing from a position; null where the ring does not reach back that far. */
+  missing(cursor: string, position: Position): Missing | null;
+  /** What it takes in memory, about. */
+  readonly bytes: number;
+}
+
+interface Entry {
+  readonly xid: bigint;
+  readonly id: bigint;
+  readonly parts: number;
+  readonly pages: Page[];
+  /** The highest xid up to and with this entry. */
+  readonly highest: bigint;
+  /** The cursors of positions that lack this entry and all that follow, and nothing else. */
+  readonly cursors: readonly string[];
+  bytes: number;
+}
+
+/** What a change, a page and a cursor cost beside their text, about. */
+const OVERHEAD_BYTES = 200;
+
+/** Creates an empty ring, which serves nothing until it is restarted. */
+export function createRing(maxBytes: number): Ring {
+  /** Those before `head` are gone. Entries are numbered as they come; `first` is the number of the one at `head`. */
+  let entries: Entry[] = [];
+  let head = 0;
+  let first = 0;
+  let bytes = 0;
+  /** A commit is under way that is larger than the ring. */
+  let skipping = false;
+  /** The cursor of whoever has got all that is gone. */
+  let floor: { cursor: string; position: Position | null } | null = null;
+  /** By cursor, the number of the first entry that it lacks. */
+  const numbers = new Map<string, number>();
+  /** Cursors that lack nothing. */
+  let latest: string[] = [];
+  let remembered: { cursor: string; end: number; missing: Missing | null } | null = null;
+
+  const end = () => first + entries.length - head;
+
+  function mark(cursor: string): void {
+    if (numbers.has(cursor)) return;
+    numbers.set(cursor, end());
+    latest.push(cursor);
+    bytes += cursor.length + OVERHEAD_BYTES;
+  }
+
+  function restart(cursor: string): void {
+    first = end() + 1;
+    entries = [];
+    head = 0;
+    bytes = 0;
+    skipping = false;
+    numbers.clear();
+    latest = [];
+    floor = { cursor, position: null };
+    mark(cursor);
+  }
+
+  function dropOldest(): void {
+    const oldest = entries[head];
+    if (!oldest) return;
+    bytes -= oldest.bytes;
+    for (const cursor of oldest.cursors) {
+      numbers.delete(cursor);
+      bytes -= cursor.length + OVERHEAD_BYTES;
+    }
+    floor = { cursor: oldest.pages.at(-1)?.cursor ?? '', position: null };
+    head++;
+    first++;
+    if (head > 1000 && head > entries.length / 2) {
+      entries = entries.slice(head);
+      head = 0;
+    }
+  }
+
+  function search(position: Position): Missing | null {
+    if (floor === null) return null;
+    floor.position ??= readCursor(floor.cursor).position;
+    if (!contains(position, floor.position)) return null;
+    const commits: RingCommit[] = [];
+    for (let i = entries.length - 1; i >= head; i--) {
+      const entry = entries[i];
+      if (!entry || entry.highest < position.snapshot.xmin) break;
+      if (partsIn(position, entry.xid, entry.id) < entry.parts) commits.push(entry);
+    }
+    return { commits: commits.reverse(), exact: false };
+  }
+
+  function open({ xid, id, parts }: Page): Entry {
+    const before = entries.at(-1)?.highest ?? 0n;
+    const entry: Entry = {
+      xid,
+      id,
+      parts,
+      pages: [],
+      highest: xid > before ? xid : before,
+      cursors: latest,
+      bytes: 0,
+    };
+    latest = [];
+    entries.push(entry);
+    return entry;
+  }
+
+  return {
+    get bytes() {
+      return bytes;
+    },
+    mark,
+    restart,
+    add(page) {
+      if (floor === null) return;
+      if (page.first) skipping = false;
+      const entry = skipping ? undefined : page.first ? open(page) : entries.at(-1);
+      if (entry !== undefined) {
+        const size = page.changes.reduce(
+          (sum, { wire }) => sum + wire.length + OVERHEAD_BYTES,
+          OVERHEAD_BYTES,
+        );
+        entry.pages.push(page);
+        entry.bytes += size;
+        bytes += size;
+        while (bytes > maxBytes && entries.length - head > 1) dropOldest();
+        skipping = bytes > maxBytes;
+        if (skipping) entry.pages.length = 0;
+      }
+      if (!page.last) return;
+      if (skipping || entry === undefined) restart(page.cursor);
+      else mark(page.cursor);
+    },
+    missing(cursor, position) {
+      const number = numbers.get(cursor);
+      if (number !== undefined) return { commits: entries.slice(head + number - first), exact: true };
+      if (remembered?.cursor !== cursor || remembered.end !== end()) {
+        remembered = { cursor, end: end(), missing: search(position) };
+      }
+      return remembered.missing;
+    },
+  };
+}

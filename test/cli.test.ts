@@ -1,0 +1,320 @@
+/** The command line, as a process of its own. */
+import { once } from 'node:events';
+import { connect as connectTcp, createServer } from 'node:net';
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { createDatabase, type Database } from './harness/database.ts';
+import { addressOf, type Outcome, type Program, runProgram, startProgram } from './harness/program.ts';
+import { connect } from './harness/socket.ts';
+import { theSuite, urlOf, withClient } from './harness/suite.ts';
+import { startTransactionPooler } from './harness/transaction-pooler.ts';
+
+const releases: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const release of releases.splice(0).reverse()) await release();
+});
+
+async function database(): Promise<Database> {
+  const made = await createDatabase();
+  releases.push(() => made.drop());
+  return made;
+}
+
+/** A database without the migrations. */
+async function emptyDatabase(): Promise<Database> {
+  const made = await database();
+  await made.query('drop schema rowcast cascade');
+  return made;
+}
+
+function start(args: string[], env: Record<string, string>): Program {
+  const program = startProgram(args, { env: { PORT: '0', HOST: '127.0.0.1', ...env } });
+  releases.push(() => {
+    program.kill('SIGKILL');
+    return program.ended;
+  });
+  return program;
+}
+
+async function startService(url: string, env: Record<string, string> = {}): Promise<[Program, string]> {
+  const program = start(['serve'], { DATABASE_URL: url, ROWCAST_DRAIN_MS: '0', ...env });
+  return [program, await addressOf(program)];
+}
+
+/** What a fault looks like: its line, nothing else on standard error, and 1. */
+function faultOf({ code, stderr }: Outcome): string {
+  expect(stderr.trim().split('\n')).toHaveLength(1);
+  expect(stderr).toMatch(/^rowcast: /);
+  expect(stderr).not.toMatch(/\n\s+at /);
+  expect(code).toBe(1);
+  return stderr.trim();
+}
+
+async function serveFault(env: Record<string, string>): Promise<string> {
+  return faultOf(await runProgram(['serve'], { env: { PORT: '0', ...env } }));
+}
+
+/** A proxy that makes the server say that it is PostgreSQL 12. */
+async function startOldServer(url: string): Promise<string> {
+  const version = await withClient(url, async (client) => {
+    const { rows } = await client.query<{ number: string }>(
+      `select current_setting('server_version_num') as number`,
+    );
+    return rows[0]?.number ?? '';
+  });
+  const target = new URL(url);
+  const server = createServer((near) => {
+    const far = connectTcp(Number(target.port), target.hostname);
+    near.pipe(far);
+    far.on('data', (piece) =>
+      near.write(Buffer.from(piece.toString('latin1').replaceAll(version, '120022'), 'latin1')),
+    );
+    for (const socket of [near, far]) {
+      socket.on('error', () => undefined);
+      socket.on('close', () => (socket === near ? far : near).destroy());
+    }
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  releases.push(() => {
+    server.close();
+    return once(server, 'close');
+  });
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  target.hostname = '127.0.0.1';
+  target.port = String(address.port);
+  return target.href;
+}
+
+describe('a fault of the surroundings is one line, and 1:', () => {
+  it.each(['serve', 'migrate', 'status', 'watch', 'unwatch'])(
+    'nobody listens at the address, for %s',
+    async (command) => {
+      const args = /watch/.test(command) ? [command, 'messages'] : [command];
+      const env = { DATABASE_URL: 'postgres://app:hunter2@127.0.0.1:1/shop' };
+      const fault = faultOf(await runProgram(args, { env }));
+      expect(fault).toMatch(/DATABASE_URL.*ECONNREFUSED.*host and port/);
+      expect(fault).not.toContain('hunter2');
+    },
+  );
+
+  it('an unknown host', async () => {
+    const fault = await serveFault({ DATABASE_URL: 'postgres://app@no-such-host.invalid/shop' });
+    expect(fault).toMatch(/DATABASE_URL.*(ENOTFOUND|EAI_AGAIN)/);
+  });
+
+  it('a wrong password', async () => {
+    const url = new URL(theSuite().adminUrl);
+    url.password = 'hunter2';
+    const fault = await serveFault({ DATABASE_URL: url.href });
+    expect(fault).toMatch(/DATABASE_URL.*password authentication failed.*user and password/);
+    expect(fault).not.toContain('hunter2');
+  });
+
+  it('a database that is not there', async () => {
+    const fault = await serveFault({ DATABASE_URL: urlOf('rowcast_nowhere', theSuite().adminUrl) });
+    expect(fault).toMatch(/"rowcast_nowhere" does not exist.*name/);
+  });
+
+  it.each(['serve', 'status', 'watch'])('migrations that are missing, for %s', async (command) => {
+    const { url } = await emptyDatabase();
+    const args = command === 'watch' ? [command, 'messages'] : [command];
+    const fault = faultOf(await runProgram(args, { env: { DATABASE_URL: url } }));
+    expect(fault).toMatch(/001_schema.*run: rowcast migrate$/);
+  });
+
+  it.each(['serve', 'migrate', 'status'])('a server older than 13, for %s', async (command) => {
+    const { url } = await database();
+    const old = await startOldServer(url);
+    const fault = faultOf(await runProgram([command], { env: { DATABASE_URL: old, PORT: '0' } }));
+    expect(fault).toMatch(/PostgreSQL.*rowcast needs 13 or later/);
+  });
+
+  it('a pooler in transaction mode', async () => {
+    const { url } = await database();
+    const pooler = await startTransactionPooler(url);
+    releases.push(pooler.close);
+    expect(await serveFault({ DATABASE_URL: pooler.url })).toMatch(/transaction.*ROWCAST_LISTEN_URL/);
+    await startService(pooler.url, { ROWCAST_LISTEN_URL: url });
+  });
+
+  it('a port in use', async () => {
+    const { url } = await database();
+    const [, address] = await startService(url);
+    const { port } = new URL(address);
+    const fault = await serveFault({ DATABASE_URL: url, HOST: '127.0.0.1', PORT: port });
+    expect(fault).toMatch(new RegExp(`127.0.0.1:${port}.*in use.*set PORT`));
+  });
+
+  it('a migration that PostgreSQL refuses, with its file', async () => {
+    const { url, query } = await emptyDatabase();
+    await query('create schema rowcast; create view rowcast.install as select 1 as one');
+    const fault = faultOf(await runProgram(['migrate'], { env: { DATABASE_URL: url } }));
+    expect(fault).toMatch(/migrations\/001_schema\.sql: /);
+  });
+
+  it('a table that cannot be watched, with what to do', async () => {
+    const { url, query } = await database();
+    await query('create table keyless (n int)');
+    const env = { DATABASE_URL: url };
+    expect(faultOf(await runProgram(['watch', 'keyless'], { env }))).toMatch(/no primary key.*Add one/);
+    expect(faultOf(await runProgram(['watch', 'nowhere'], { env }))).toMatch(/"nowhere" does not exist/);
+    expect(faultOf(await runProgram(['unwatch', 'keyless'], { env }))).toMatch(/is not watched/);
+    const args = ['watch', 'keyless', '--scope', '{id:sub}'];
+    expect(faultOf(await runProgram(args, { env }))).toMatch(/--scope is no JSON/);
+  });
+
+  it('an unknown command or option', async () => {
+    expect(faultOf(await runProgram(['serv']))).toMatch(/unknown command 'serv'.*--help/);
+    expect(faultOf(await runProgram(['serve', '--port']))).toMatch(/unknown option '--port'/);
+  });
+
+  it('broken settings, all of them, a line for each', async () => {
+    const { code, stderr } = await runProgram(['serve'], { env: { PORT: 'http', ROWCAST_ORGINS: '*' } });
+    expect(code).toBe(1);
+    expect(stderr.trim().split('\n')).toEqual([
+      expect.stringMatching(/^rowcast: ROWCAST_ORGINS is no setting/),
+      expect.stringMatching(/^rowcast: DATABASE_URL is not set/),
+      expect.stringMatching(/^rowcast: PORT: "http" must be/),
+    ]);
+  });
+});
+
+describe('serve', () => {
+  it('brings a committed row to a socket, and has neither the page nor the form', async () => {
+    const { url, query } = await database();
+    await query('create table items (id int primary key, name text)');
+    await query(`select rowcast.watch('items', access => 'public')`);
+    const [, address] = await startService(url);
+    const socket = await connect(`${address.replace('http', 'ws')}/ws`);
+    socket.send({ type: 'subscribe', id: 'i', topic: 'items' });
+    await socket.next('subscribed');
+    await query(`insert into items values (1, 'one')`);
+    expect(await socket.next('change')).toMatchObject({
+      topic: 'public.items',
+      changes: [{ op: 'insert', table: 'public.items', key: { id: 1 }, new: { id: 1, name: 'one' } }],
+    });
+    for (const path of ['/', '/demo/messages']) {
+      expect((await fetch(`${address}${path}`)).status).toBe(404);
+      expect((await fetch(`${address}${path}`, { method: 'POST', body: '{}' })).status).toBe(404);
+    }
+    await socket.close();
+  });
+
+  it.each(['SIGTERM', 'SIGINT'] as const)('sends clients away and ends with 0 on %s', async (signal) => {
+    const { url } = await database();
+    const [program, address] = await startService(url);
+    const socket = await connect(`${address.replace('http', 'ws')}/ws`);
+    program.kill(signal);
+    expect(await socket.closed).toMatchObject({ code: 1001 });
+    expect(await program.ended).toMatchObject({ code: 0, stderr: '' });
+  });
+
+  it('ends at once on a second signal', async () => {
+    const { url } = await database();
+    const [program, address] = await startService(url, { ROWCAST_DRAIN_MS: '600000' });
+    const socket = await connect(`${address.replace('http', 'ws')}/ws`);
+    const other = await connect(`${address.replace('http', 'ws')}/ws`);
+    program.kill('SIGTERM');
+    await program.said(/"event":"server.draining"/);
+    program.kill('SIGTERM');
+    expect(await program.ended).toMatchObject({ code: 143 });
+    await Promise.all([socket.closed, other.closed]);
+  });
+});
+
+describe('the commands of an operator', () => {
+  it('migrate, again and again', async () => {
+    const { url } = await emptyDatabase();
+    const env = { DATABASE_URL: url };
+    expect(await runProgram(['migrate'], { env })).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^applied 001_schema\napplied 002_log\n/),
+    });
+    expect(await runProgram(['migrate'], { env })).toMatchObject({
+      code: 0,
+      stdout: 'all migrations were applied already\n',
+    });
+  });
+
+  it('watch, status and unwatch', async () => {
+    const { url, query } = await database();
+    await query('create table "Odd Name" (a int, b int, owner text, secret text, primary key (a, b))');
+    const env = { DATABASE_URL: url };
+    const scope = '{"owner":"sub"}';
+    const args = ['watch', '"Odd Name"', '--columns', 'a, b,owner', '--key', 'b,a', '--scope', scope];
+    expect(await runProgram(args, { env })).toMatchObject({ code: 0, stderr: '' });
+    const { stdout } = await runProgram(['status', '--json'], { env });
+    expect(JSON.parse(stdout)).toMatchObject({
+      watched: [
+        {
+          table: '"Odd Name"',
+          columns: ['a', 'b', 'owner'],
+          allColumns: false,
+          key: ['b', 'a'],
+          access: 'scoped',
+          scope: { owner: 'sub' },
+          capturing: true,
+        },
+      ],
+      log: { newestCommitAt: expect.stringMatching(/^\d{4}-.*Z$/), slots: expect.any(Array) },
+      queueUsage: 0,
+      instances: [],
+    });
+    expect((await runProgram(['status'], { env })).stdout).toContain('"Odd Name"  key b, a  a, b, owner');
+    expect(await runProgram(['unwatch', '"Odd Name"'], { env })).toMatchObject({ code: 0 });
+    expect((await query('select * from rowcast.watched')).rows).toEqual([]);
+  });
+
+  it('--help lists every setting, --version tells the version', async () => {
+    expect((await runProgram(['--help'])).stdout).toMatch(/ROWCAST_LISTEN_URL[\s\S]*ROWCAST_BUS/);
+    expect((await runProgram(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+});
+
+describe('the doctor', () => {
+  const check = async (url: string, env: Record<string, string> = {}) => {
+    const { code, stdout, stderr } = await runProgram(['doctor', '--json'], {
+      env: { DATABASE_URL: url, ...env },
+    });
+    expect(stderr).toBe('');
+    const findings: { check: string; found: string; remedy?: string }[] = JSON.parse(stdout);
+    return { code, findings, faults: findings.filter(({ remedy }) => remedy !== undefined) };
+  };
+
+  it('finds nothing where all is well', async () => {
+    const { url } = await database();
+    const { code, findings, faults } = await check(url);
+    expect([code, faults]).toEqual([0, []]);
+    expect(findings.map((one) => one.check)).toEqual(
+      expect.arrayContaining(['connection', 'pooler', 'notifications', 'migrations', 'triggers', 'keys']),
+    );
+  });
+
+  it('recognises a transaction pooler, and that NOTIFY does not come through', async () => {
+    const { url } = await database();
+    const pooler = await startTransactionPooler(url);
+    releases.push(pooler.close);
+    const { code, faults } = await check(pooler.url);
+    expect([code, faults]).toMatchObject([1, [{ check: 'pooler' }, { check: 'notifications' }]]);
+    expect(await check(pooler.url, { ROWCAST_LISTEN_URL: url })).toMatchObject({ code: 0 });
+  });
+
+  it('finds disabled triggers and key columns that were dropped', async () => {
+    const { url, query } = await database();
+    await query('create table quiet (id int primary key); create table lost (id int primary key)');
+    await query(`select rowcast.watch('quiet'), rowcast.watch('lost')`);
+    await query('alter table quiet disable trigger rowcast_insert; alter table lost drop column id');
+    expect((await check(url)).faults).toMatchObject([
+      { check: 'triggers', found: expect.stringContaining('quiet') },
+      { check: 'keys', found: expect.stringContaining('lost') },
+    ]);
+  });
+
+  it('finds missing migrations, missing rights and a database that cannot be reached', async () => {
+    const { url } = await emptyDatabase();
+    expect((await check(url)).faults).toMatchObject([
+      { check: 'migrations', remedy: expect.stringContaining('rowcast migrate') },
+    ]);
+  });
+});
