@@ -5,7 +5,7 @@ import { createMessages, notifyNaively, watch } from './rig/messages.ts';
 import { median, medianRatio } from './rig/statistics.ts';
 
 const TABLES = ['untouched', 'naive', 'watched'] as const;
-const BULK_MS = 20_000;
+const BULK_MS = 15_000;
 
 export const bulk: Measurement = {
   name: 'bulk',

@@ -19,7 +19,7 @@ type Load = (side: Side, clients: number) => Promise<{ commits: number; lastMs: 
 const CLIENTS = [1000, 5000];
 const FRAMES_PER_SECOND = 25_000;
 const ROUND_MS = 1000;
-const CASE_MS = 25_000;
+const CASE_MS = 20_000;
 /** At saturation the writer is about this many commits ahead of the clients. */
 const AHEAD = 32;
 

@@ -11,7 +11,8 @@
 --
 -- The settings, all local to the transaction:
 --   rowcast.begun_<depth>_<oid>  the ticket of the last statement on that table that began at that trigger depth
---   rowcast.state          `open`: the transaction has its row of the log; `ended N`: that row, part N, was completed
+--   rowcast.state          `open`: the transaction has its row of the log, and nothing more; `more`: it has more than
+--                          that, or is not at its first part; `ended N`: that row, part N, was completed
 --   rowcast.row            where that row is, when it was not the quick path that wrote it
 --   rowcast.lines          lines that are not in the log yet
 --   rowcast.part           the part that is open
@@ -144,7 +145,8 @@ declare
 begin
   if new_lines = '' then
     return;
-  elsif state = 'open' then
+  elsif state in ('open', 'more') then
+    perform set_config('rowcast.state', 'more', true);
     if ticket <= coalesce(nullif(current_setting('rowcast.spilled', true), '')::bigint, -1) then
       perform rowcast.write_chunk(ticket, new_lines);
     else
@@ -155,11 +157,11 @@ begin
     end if;
     return;
   end if;
-  perform set_config('rowcast.state', 'open', true), set_config('rowcast.part', part::text, true);
+  perform set_config('rowcast.state', case part when 0 then 'open' else 'more' end, true), set_config('rowcast.part', part::text, true);
   insert into rowcast.log (slot, id, xid, part, at, body)
     values (rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), part, clock_timestamp(), new_lines)
     returning ctid::text into place;
-  if current_setting('rowcast.state') = 'open' then -- else constraints are immediate, and it is completed already
+  if current_setting('rowcast.state') in ('open', 'more') then -- else constraints are immediate, and it is completed already
     perform set_config('rowcast.row', place, true);
   end if;
 end $$;
@@ -233,9 +235,7 @@ declare
   told text;
 begin
   -- Most transactions are one statement of few rows: then the row is as it must be.
-  if concat(current_setting('rowcast.lines', true), current_setting('rowcast.chunks', true), nullif(new.part, 0), nullif(pg_trigger_depth(), 1)) = ''
-     and clock_timestamp() < new.at + interval '50 ms'
-  then
+  if concat(current_setting('rowcast.state'), pg_trigger_depth()) = 'open1' and clock_timestamp() < new.at + interval '50 ms' then
     told := concat(set_config('rowcast.state', 'ended 0', true),
                    pg_notify('rowcast', case when octet_length(new.body) < 7900
                      then concat(new.xid, ' ', new.id, ' ', to_json(clock_timestamp()), E'\n', new.body) else new.xid::text end));
@@ -265,8 +265,8 @@ begin
 end $$;
 
 -- ── Triggers ───────────────────────────────────────────────────────────────────────────────────────────────────
--- Their arguments: the beginning of the key in JSON and the key's column, where the quick path can serve: the key is
--- one column and all columns are published. Otherwise none.
+-- Their argument: the key's column, where the quick path can serve: the key is one column and all columns are
+-- published. Otherwise none. (As a path into the row, tg_argv is taken whole: subscripts cost more.)
 
 create or replace function rowcast.capture_insert() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -276,21 +276,28 @@ declare
   line   text;
   lines  text := '';
 begin
-  -- The quick path: the first statement of the transaction that is captured, of few rows.
-  if concat(current_setting('rowcast.state', true), pg_trigger_depth(), tg_nargs, current_setting('transaction_isolation')) = '12read committed'
+  -- The quick path: the first statement of the transaction that is captured, of so few rows that they fit a NOTIFY;
+  -- 300 never do. Where there is no such key any more, the lines are null. Written for few nodes in the plan, as
+  -- starting the executor is most of what it costs: the columns of the log are all given, in their order.
+  -- CASE, as the planner may turn an AND around.
+  if concat(current_setting('rowcast.state', true), pg_trigger_depth(), tg_nargs, current_setting('transaction_isolation')) = '11read committed'
   then
-    insert into rowcast.log (slot, id, xid, at, body)
-      select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), clock_timestamp(),
-             string_agg(concat('0 i ', tg_relid::regclass, tg_argv[0], n.j -> tg_argv[1], '},"new":', n.j, E'\n'), '')
-        from (select to_jsonb(n.*) as j from new_rows n limit 51) n
-      having count(n.j -> tg_argv[1]) between 1 and 50 and set_config('rowcast.state', 'open', true) = 'open';
+    insert into rowcast.log (slot, id, xid, part, at, chunks, body)
+      select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), 0, clock_timestamp(), 0, few.lines
+        from (select string_agg(concat('0 i ', tg_relid::regclass, E'\t"key":') || jsonb_set('{}', tg_argv, n.j #> tg_argv)::text
+                                || concat(',"new":', n.j, E'\n'), '') as lines
+                from (select to_jsonb(n.*) as j from new_rows n limit 300) n) few
+       where case when octet_length(few.lines) < 7900 then set_config('rowcast.state', 'open', true) = 'open' end;
     if found then
       return new;
     end if;
   end if;
 
+  ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
+  if not exists (select from new_rows) then
+    return new;
+  end if;
   shape := rowcast.shape(tg_relid);
-  ticket := rowcast.ticket(pg_trigger_depth(), tg_relid);
   for line in
     select concat(ticket, ' i ', tg_relid::regclass, E'\t"key":',
                   case cardinality(shape.keys) when 1 then jsonb_build_object(shape.keys[1], r.j -> shape.keys[1]) else rowcast.key_of(r.j, shape.keys) end,
@@ -318,22 +325,25 @@ declare
   lines  text := '';
 begin
   -- The quick path, for one row whose key stays as it is.
-  if concat(current_setting('rowcast.state', true), pg_trigger_depth(), tg_nargs, current_setting('transaction_isolation')) = '12read committed'
+  if concat(current_setting('rowcast.state', true), pg_trigger_depth(), tg_nargs, current_setting('transaction_isolation')) = '11read committed'
   then
-    insert into rowcast.log (slot, id, xid, at, body)
-      select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), clock_timestamp(),
-             string_agg(concat('0 u ', tg_relid::regclass, tg_argv[0], r.n -> tg_argv[1], '},"new":', r.n, ',"old":', r.changed, E'\n'), '')
-        from (select o.j as o, n.j as n, rowcast.changed(o.j, n.j) as changed
-                from (select to_jsonb(o.*) as j from old_rows o limit 2) o, (select to_jsonb(n.*) as j from new_rows n limit 2) n) r
-      having count(*) = 1 and count(r.changed) = 1 and count(*) filter (where r.o -> tg_argv[1] = r.n -> tg_argv[1]) = 1
-         and set_config('rowcast.state', 'open', true) = 'open';
+    insert into rowcast.log (slot, id, xid, part, at, chunks, body)
+      select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), 0, clock_timestamp(), 0, one.line
+        from (select count(*), string_agg(concat('0 u ', tg_relid::regclass, E'\t"key":') || jsonb_set('{}', tg_argv, n.j #> tg_argv)::text
+                                          || concat(',"new":', n.j, ',"old":') || rowcast.changed(o.j, n.j)::text || E'\n', '')
+                               filter (where o.j #> tg_argv = n.j #> tg_argv) as line
+                from (select to_jsonb(o.*) as j from old_rows o limit 2) o, (select to_jsonb(n.*) as j from new_rows n limit 2) n) one
+       where case when one.count = 1 and one.line <> '' then set_config('rowcast.state', 'open', true) = 'open' end;
     if found then
       return new;
     end if;
   end if;
 
+  ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
+  if not exists (select from old_rows) and not exists (select from new_rows) then
+    return new;
+  end if;
   shape := rowcast.shape(tg_relid);
-  ticket := rowcast.ticket(pg_trigger_depth(), tg_relid);
   -- Rows are paired by key, and by place where several share a key. A row whose key is gone was deleted, one whose
   -- key is new was inserted, in that order: no key is ever there twice.
   for line in

@@ -30,7 +30,7 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   is_tree   boolean := exists (select from pg_inherits where inhparent = relation)
                        or (select relkind = 'p' from pg_class where oid = relation);
-  arguments text    := case when quick_key is null then '' else format('%L, %L', concat(E'\t"key":{', to_json(quick_key), ': '), quick_key) end;
+  arguments text    := coalesce(quote_literal(quick_key), '');
   uncovered text    := format('strpos(coalesce(current_setting(''rowcast.covered'', true), ''''), concat(''['', %L::regclass::oid, '':'', pg_trigger_depth() + 1, '']'')) = 0', relation);
   part      record;
 begin

@@ -10,11 +10,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { overRows, parseOrder, type RowsOptions } from './catch-up/order.ts';
 import { FULL_BYTES, type Replay } from './catch-up/replay.ts';
 import { Track } from './catch-up/track.ts';
+import { withoutReused } from './feed/restart.ts';
 import type { Feed } from './feed.ts';
 import type { HeldTopic } from './hub/topics.ts';
 import { type Observe, reasonOf } from './observation.ts';
-import { contains, includes, positionAt, readCursor, spellCursor, withCommit } from './position.ts';
+import { readCursor, spellCursor } from './position/cursor.ts';
+import { contains, includes, positionAt, withCommit } from './position.ts';
 import type { WatchedTable } from './postgres/catalog.ts';
+import type { LogReader } from './postgres/log.ts';
 import type { RowReader } from './postgres/rows.ts';
 import { encode, encodeSnapshot, ProtocolError, type ResetReason } from './protocol.ts';
 import type { Ring } from './ring.ts';
@@ -23,7 +26,8 @@ import type { CatchUp, CatchUpClient, CatchUpRequest } from './session/host.ts';
 import type { Subscription } from './session/subscriptions.ts';
 
 export interface CatchUpOptions {
-  feed: Pick<Feed, 'position' | 'stream' | 'cursor' | 'advance'>;
+  feed: Pick<Feed, 'position' | 'stream' | 'restartedAtUs' | 'advance'>;
+  log: Pick<LogReader, 'reusedFrom'>;
   ring: Pick<Ring, 'missing'>;
   router: Pick<Router, 'select' | 'settled'>;
   replay: Replay;
@@ -39,7 +43,7 @@ const DRAIN_LOOK_MS = 20;
 const DRAIN_MS = 30_000;
 
 export function createCatchUp(options: CatchUpOptions): CatchUp {
-  const { feed, ring, router, replay, rows, tables, observe, limits } = options;
+  const { feed, log, ring, router, replay, rows, tables, observe, limits } = options;
 
   /** Brings a track to the ring, out of the ring, and live. */
   async function join(track: Track): Promise<ResetReason | null> {
@@ -138,8 +142,13 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
     topic: HeldTopic,
     since: string,
   ): Promise<void> {
-    const { stream, position } = readCursor(since);
+    const { stream, position: known } = readCursor(since);
     const table = await tableOf(topic);
+    // From before a restart of the server; its spelling may be known to the ring all the same.
+    const position = await withoutReused(known, {
+      restartedAtUs: feed.restartedAtUs,
+      reusedFrom: log.reusedFrom,
+    });
     if (subscription.hasEnded) return;
     client.send(encode({ type: 'subscribed', id: subscription.id, topic: topic.name, cursor: since }));
     const track = new Track(client, subscription, topic.name, router.select(topic.name), {

@@ -52,7 +52,12 @@ const program = new Command('rowcast')
   .version(versionOf(new URL('../package.json', import.meta.url)))
   .configureOutput({
     outputError: (text, write) =>
-      write(`rowcast: ${text.trim().replace(/^error: /, '')}; see rowcast --help\n`),
+      write(
+        `rowcast: ${text
+          .trim()
+          .replace(/^error: /, '')
+          .replace(/\s+/g, ' ')}; see rowcast --help\n`,
+      ),
   })
   .addHelpText('after', `\nSettings, all by environment:\n${settingsHelp()}`);
 

@@ -10,17 +10,12 @@
  */
 import type { Page } from './commit.ts';
 import { createPager, readNotification } from './feed/pager.ts';
+import { createReads } from './feed/reads.ts';
+import { withoutReused } from './feed/restart.ts';
 import { createWaitingRoom } from './feed/waiting.ts';
-import { type Observe, type ReadReason, reasonOf } from './observation.ts';
-import {
-  isPruned,
-  type Position,
-  partsIn,
-  positionAt,
-  spellCursor,
-  withCommit,
-  withReading,
-} from './position.ts';
+import type { Observe, ReadReason } from './observation.ts';
+import { spellCursor } from './position/cursor.ts';
+import { isPruned, type Position, partsIn, positionAt, withCommit, withReading } from './position.ts';
 import type { LogReader, ReadStart } from './postgres/log.ts';
 
 export type FeedState = 'starting' | 'catching up' | 'live' | 'stopped';
@@ -40,6 +35,8 @@ export interface Feed {
   cursor(): string;
   readonly position: Position;
   readonly stream: string;
+  /** When the server was started last: ids of transactions may have been given anew then. */
+  readonly restartedAtUs: bigint;
   readonly state: FeedState;
   /** Why it is not live. */
   readonly reason: string | null;
@@ -49,13 +46,13 @@ export interface FeedOptions {
   log: LogReader;
   /** Gets the commits, page by page; a large commit goes on when it resolves. */
   onPage(page: Page): void | Promise<void>;
-  /** What lies between the last page and the position now cannot be had. */
-  onGap(reason: 'cursor_expired' | 'stream_changed'): void;
-  onWatchingChanged(): void;
   /** It begins, or begins anew, at a position with nothing before it. */
   onBegin(cursor: string): void;
+  /** What lies between the last page and the position now cannot be had. */
+  onGap(reason: 'cursor_expired' | 'stream_changed'): void;
   /** The same position is spelled in this way now. */
   onRespelled(cursor: string): void;
+  onWatchingChanged(): void;
   observe: Observe;
   /** Milliseconds since the epoch. */
   now?: () => number;
@@ -66,98 +63,53 @@ export interface FeedOptions {
 /** Beyond this many commits, or after this long, what came inline is folded into a fresh snapshot. */
 const CONFIRM_COMMITS = 256;
 const CONFIRM_MS = 1000;
-const RETRY_MS = { first: 100, most: 5000 };
 
 export function createFeed(options: FeedOptions): Feed {
-  const {
-    log,
-    onPage,
-    onGap,
-    onWatchingChanged,
-    onBegin,
-    onRespelled,
-    observe,
-    now = Date.now,
-    later = laterUnref,
-  } = options;
+  const { log, onPage, onGap, onWatchingChanged, onBegin, onRespelled, observe } = options;
+  const { now = Date.now, later = laterUnref } = options;
   const pager = createPager({ onPage, onWatchingChanged, observe, now });
-  const waiting = createWaitingRoom(drain);
+  const waiting = createWaitingRoom(handOn);
+  const reads = createReads({
+    read,
+    onFailed: (error) => listening && fallBehind(`the log cannot be read: ${error}`),
+    onIdle: handOn,
+    observe,
+    later,
+  });
   let state: FeedState = 'starting';
   let reason: string | null = 'starting';
   let position: Position | null = null;
   let stream = '';
+  let restartedAtUs = 0n;
   let cursor: string | null = null;
   let listening = false;
   /** Counts the times that the listener came up: a read begun before does not make us live. */
   let session = 0;
-  let wanted: ReadReason | null = null;
-  let reading: Promise<void> | null = null;
-  let failures = 0;
   let cancelConfirm: (() => void) | null = null;
-  let cancelRetry: (() => void) | null = null;
   let onLive: (() => void) | null = null;
-  /** Who waits for a read that is begun after they asked. */
-  const waiters: (() => void)[] = [];
 
-  function moveTo(next: Position): void {
-    position = next;
-    cursor = null;
-  }
+  const place = { position: current, moveTo, cursor: spell };
 
   function current(): Position {
     if (position === null) throw new Error('the feed has no position before it has started');
     return position;
   }
 
-  const place = { position: current, moveTo, cursor: spell };
+  function moveTo(next: Position): void {
+    position = next;
+    cursor = null;
+  }
 
   function spell(): string {
     cursor ??= spellCursor(stream, current());
     return cursor;
   }
 
-  function isStopped(): boolean {
-    return state === 'stopped';
-  }
-
-  function want(why: ReadReason): void {
-    wanted ??= why;
-    if (reading !== null || cancelRetry !== null || isStopped()) return;
-    reading = readUntilDone().finally(() => {
-      reading = null;
-      if (wanted !== null) want(wanted);
-      else drain();
-    });
-  }
-
-  async function readUntilDone(): Promise<void> {
-    while (wanted !== null && !isStopped()) {
-      const why = wanted;
-      wanted = null;
-      try {
-        await readOnce(why);
-        failures = 0;
-      } catch (error) {
-        if (isStopped()) return;
-        const retryInMs = Math.min(RETRY_MS.first * 2 ** failures++, RETRY_MS.most);
-        observe({ type: 'feed.read_failed', reason: why, error: reasonOf(error), retryInMs });
-        fallBehind(`the log cannot be read: ${reasonOf(error)}`);
-        wanted = why;
-        cancelRetry = later(retryInMs, () => {
-          cancelRetry = null;
-          if (wanted !== null) want(wanted);
-        });
-        return;
-      }
-    }
-  }
-
-  async function readOnce(why: ReadReason): Promise<void> {
+  async function read(why: ReadReason): Promise<void> {
     cancelConfirm?.();
     cancelConfirm = null;
     const begunIn = session;
     const begunAt = now();
-    const served = waiters.length;
     let commits = 0;
     const snapshot = await log.read(
       () => (position === null ? null : { position, first: position.partial ? [position.partial.xid] : [] }),
@@ -180,16 +132,18 @@ export function createFeed(options: FeedOptions): Feed {
     onRespelled(spell());
     observe({ type: 'feed.read', reason: why, commits, durationMs: now() - begunAt });
     if (listening && begunIn === session) becomeLive();
-    for (const resolve of waiters.splice(0, served)) resolve();
   }
 
   /** Where the log lacks what the position needs, it is left behind. */
-  function begin(start: ReadStart): boolean {
+  async function begin(start: ReadStart): Promise<boolean> {
     const moved = stream !== '' && start.stream !== stream;
     const pruned = position !== null && isPruned(position, start.prunedXid);
     stream = start.stream;
-    cursor = null;
-    if (position !== null && !moved && !pruned) return true;
+    restartedAtUs = start.restartedAtUs;
+    if (position !== null && !moved && !pruned) {
+      moveTo(await withoutReused(position, start));
+      return true;
+    }
     moveTo(positionAt(start.snapshot));
     onBegin(spell());
     if (moved || pruned) onGap(moved ? 'stream_changed' : 'cursor_expired');
@@ -205,20 +159,22 @@ export function createFeed(options: FeedOptions): Feed {
   }
 
   function fallBehind(why: string): void {
+    if (state === 'stopped') return;
     if (state === 'live') state = 'catching up';
-    if (!isStopped()) reason = why;
+    reason = why;
   }
 
-  function drain(): void {
-    if (state !== 'live' || reading !== null || wanted !== null || cancelRetry !== null) return;
+  /** Hands on what came inline. */
+  function handOn(): void {
+    if (state !== 'live' || reads.busy) return;
     for (const commit of waiting.take()) {
       // The rest of a transaction of several parts is read from the log, together with a first part still here.
       if (partsIn(current(), commit.xid) > 0) continue;
       pager.deliverInline(commit, { ...place, whole: (base) => withCommit(base, commit.xid) });
     }
     const beyond = current().delivered.size;
-    if (beyond >= CONFIRM_COMMITS) want('confirm');
-    else if (beyond > 0) cancelConfirm ??= later(CONFIRM_MS, () => want('confirm'));
+    if (beyond >= CONFIRM_COMMITS) reads.want('confirm');
+    else if (beyond > 0) cancelConfirm ??= later(CONFIRM_MS, () => reads.want('confirm'));
   }
 
   return {
@@ -228,48 +184,41 @@ export function createFeed(options: FeedOptions): Feed {
     get stream() {
       return stream;
     },
+    get restartedAtUs() {
+      return restartedAtUs;
+    },
     get state() {
       return state;
     },
     get reason() {
       return reason;
     },
+    cursor: spell,
     start() {
-      const live = new Promise<void>((resolve) => {
+      if (state === 'live') return Promise.resolve();
+      return new Promise((resolve) => {
         onLive = resolve;
       });
-      if (state === 'live') onLive?.();
-      return live;
     },
     async stop() {
       state = 'stopped';
       reason = 'stopped';
       cancelConfirm?.();
-      cancelRetry?.();
-      await reading;
+      await reads.stop();
     },
-    advance() {
-      const done = new Promise<void>((resolve) => waiters.push(resolve));
-      want('snapshot');
-      return done;
-    },
+    advance: () => reads.whenDone('snapshot'),
     onConnected() {
-      if (state === 'stopped') return;
       session++;
       listening = true;
-      cancelRetry?.();
-      cancelRetry = null;
-      failures = 0;
       fallBehind('catching up with the log');
-      wanted = 'connected';
-      want('connected');
+      reads.want('connected');
+      reads.hurry();
     },
     onLost(why) {
       listening = false;
       fallBehind(`the listener is not connected: ${why}`);
     },
     onNotification(payload) {
-      if (state === 'stopped') return;
       const commit = readNotification(payload, observe);
       if (commit === null) return;
       // Parts of it may still be missing where it came inline, none where a snapshot sees it.
@@ -277,9 +226,8 @@ export function createFeed(options: FeedOptions): Feed {
       if (commit.body !== null && waiting.add(commit)) return;
       // It is in the log, and so is all that waits: one read brings them in order.
       waiting.take();
-      want(commit.body === null ? 'large' : 'retry');
+      reads.want(commit.body === null ? 'large' : 'retry');
     },
-    cursor: spell,
   };
 }
 

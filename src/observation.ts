@@ -55,7 +55,14 @@ export type ObservationOf<T extends Observation['type']> = Extract<Observation, 
 
 /** The one-line text of whatever was thrown. */
 export function reasonOf(thrown: unknown): string {
-  if (thrown instanceof AggregateError && thrown.errors.length > 0) return reasonOf(thrown.errors[0]);
-  const text = thrown instanceof Error ? thrown.message || thrown.name : String(thrown);
+  if (typeof thrown !== 'object' || thrown === null) return oneLine(String(thrown));
+  // Several addresses were tried, and each failed.
+  if ('errors' in thrown && Array.isArray(thrown.errors) && thrown.errors.length > 0)
+    return reasonOf(thrown.errors[0]);
+  const message = 'message' in thrown ? String(thrown.message) : '';
+  return oneLine(message || ('name' in thrown ? String(thrown.name) : String(thrown)));
+}
+
+function oneLine(text: string): string {
   return text.replace(/\s+/g, ' ').trim();
 }

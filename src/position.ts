@@ -5,7 +5,6 @@
  * transaction that is still open is in it as such, however long it stays open, and is missed by nobody when it
  * commits. A position is never changed: what comes after it is a new one.
  */
-import { ProtocolError } from './protocol.ts';
 
 /** What `pg_current_snapshot()` says: which transactions had committed or rolled back at a moment. */
 export interface Snapshot {
@@ -13,17 +12,19 @@ export interface Snapshot {
   readonly xmax: bigint;
   /** Those in between that were still open, in ascending order. */
   readonly inProgress: readonly bigint[];
+  /**
+   * When it was taken, in microseconds since the epoch by the server's clock. A server that crashes gives the ids of
+   * transactions that left no trace to others afterwards: what this snapshot took for over, comes again.
+   */
+  readonly atUs: bigint;
 }
 
 /** Reads `xmin:xmax:xid,xid,…`, PostgreSQL's own spelling. */
-export function parseSnapshot(text: string): Snapshot {
+export function parseSnapshot(text: string, atUs: bigint): Snapshot {
   const [xmin, xmax, open] = text.split(':');
   if (xmin === undefined || xmax === undefined || open === undefined) throw new Error(`no snapshot: ${text}`);
-  return {
-    xmin: BigInt(xmin),
-    xmax: BigInt(xmax),
-    inProgress: open === '' ? [] : open.split(',').map(BigInt),
-  };
+  const inProgress = open === '' ? [] : open.split(',').map(BigInt);
+  return { xmin: BigInt(xmin), xmax: BigInt(xmax), inProgress, atUs };
 }
 
 /** The spelling that PostgreSQL reads. */
@@ -94,6 +95,17 @@ export function withPartial(position: Position, partial: Partial | null): Positi
   return { ...position, partial };
 }
 
+/** The snapshot without what is at `xid` or later: those ids were given anew since. */
+export function cutAt(snapshot: Snapshot, xid: bigint): Snapshot {
+  const { xmin, inProgress, atUs } = snapshot;
+  return {
+    xmin: xmin < xid ? xmin : xid,
+    xmax: xid,
+    inProgress: inProgress.filter((open) => open < xid),
+    atUs,
+  };
+}
+
 /** A position that each of these, of which there is one at least, has got all of. */
 export function leastOf(positions: readonly Position[]): Position {
   const snapshots = positions.map(({ snapshot }) => snapshot);
@@ -101,7 +113,8 @@ export function leastOf(positions: readonly Position[]): Position {
   const xmin = snapshots.reduce((least, s) => (s.xmin < least ? s.xmin : least), xmax);
   const open = new Set(snapshots.flatMap(({ inProgress }) => inProgress.filter((xid) => xid < xmax)));
   const inProgress = [...open].sort((a, b) => (a < b ? -1 : 1));
-  return positionAt({ xmin, xmax, inProgress });
+  const atUs = snapshots.reduce((latest, s) => (s.atUs > latest ? s.atUs : latest), 0n);
+  return positionAt({ xmin, xmax, inProgress, atUs });
 }
 
 /** Whether something removed from the log, up to `prunedXid`, may be missing from a position. */
@@ -136,109 +149,4 @@ function sameBase(outer: Position, inner: Position): boolean {
   if (!covered) return false;
   for (const [xid, parts] of inner.delivered) if (partsIn(outer, xid) < parts) return false;
   return true;
-}
-
-// ── Cursors ──────────────────────────────────────────────────────────────────────────────────────────────────────
-// stream . snapshot . delivered [ . r id snapshot ]… [ . p xid lines ]: numbers in base 36, lists as differences.
-
-const DIGITS = /^[0-9a-z]+$/;
-
-function spellList(numbers: Iterable<readonly [bigint, number]>, base: bigint): string {
-  const sorted = [...numbers].sort(([a], [b]) => (a < b ? -1 : 1));
-  const runs: { start: bigint; length: number; parts: number }[] = [];
-  for (const [xid, parts] of sorted) {
-    const last = runs.at(-1);
-    if (last && last.start + BigInt(last.length) === xid && last.parts === parts) last.length++;
-    else runs.push({ start: xid, length: 1, parts });
-  }
-  let from = base;
-  return runs
-    .map(({ start, length, parts }) => {
-      const text = (start - from).toString(36);
-      from = start + BigInt(length - 1);
-      return (
-        text + (length > 1 ? `-${length.toString(36)}` : '') + (parts > 1 ? `*${parts.toString(36)}` : '')
-      );
-    })
-    .join('~');
-}
-
-function readList(text: string, base: bigint): Map<bigint, number> {
-  const list = new Map<bigint, number>();
-  let from = base;
-  for (const item of text === '' ? [] : text.split('~')) {
-    const match = /^([0-9a-z]+)(?:-([0-9a-z]{1,6}))?(?:\*([0-9a-z]{1,6}))?$/.exec(item);
-    if (!match) throw badCursor();
-    const length = match[2] === undefined ? 1 : Number.parseInt(match[2], 36);
-    if (list.size + length > MAX_LIST) throw badCursor();
-    from += readNumber(match[1] ?? '');
-    for (let n = 0; n < length; n++, from++)
-      list.set(from, match[3] === undefined ? 1 : Number.parseInt(match[3], 36));
-    from--;
-  }
-  return list;
-}
-
-/** More than a feed ever leaves between two snapshots; what a cursor makes us allocate is bounded by it. */
-const MAX_LIST = 1_000_000;
-
-function readNumber(text: string): bigint {
-  if (!DIGITS.test(text) || text.length > 13) throw badCursor();
-  let value = 0n;
-  for (const digit of text) value = value * 36n + BigInt(Number.parseInt(digit, 36));
-  return value;
-}
-
-function spellShort({ xmin, xmax, inProgress }: Snapshot): string {
-  const open = spellList(
-    inProgress.map((xid) => [xid, 1] as const),
-    xmin,
-  );
-  return `${xmin.toString(36)}_${(xmax - xmin).toString(36)}_${open}`;
-}
-
-function readShort(text: string): Snapshot {
-  const [low, span, open] = text.split('_');
-  if (low === undefined || span === undefined || open === undefined) throw badCursor();
-  const xmin = readNumber(low);
-  return { xmin, xmax: xmin + readNumber(span), inProgress: [...readList(open, xmin).keys()] };
-}
-
-function badCursor(): ProtocolError {
-  return new ProtocolError(
-    'bad_cursor',
-    'the cursor is not one that this service gave; take a snapshot instead',
-  );
-}
-
-/** The cursor of a position in a stream. */
-export function spellCursor(stream: string, position: Position): string {
-  const parts = [
-    stream,
-    spellShort(position.snapshot),
-    spellList(position.delivered, position.snapshot.xmin),
-  ];
-  for (const { id, snapshot } of position.readings) parts.push(`r${id.toString(36)}_${spellShort(snapshot)}`);
-  if (position.partial)
-    parts.push(`p${position.partial.xid.toString(36)}_${position.partial.lines.toString(36)}`);
-  return parts.join('.');
-}
-
-/** Reads a cursor. Throws `bad_cursor` when it is none. */
-export function readCursor(cursor: string): { stream: string; position: Position } {
-  const [stream, short, list, ...rest] = cursor.split('.');
-  if (stream === undefined || !DIGITS.test(stream) || short === undefined || list === undefined)
-    throw badCursor();
-  const snapshot = readShort(short);
-  const readings: Reading[] = [];
-  let partial: Partial | null = null;
-  for (const part of rest) {
-    const cut = part.indexOf('_');
-    if (cut < 0) throw badCursor();
-    const number = readNumber(part.slice(1, cut));
-    if (part.startsWith('r')) readings.push({ id: number, snapshot: readShort(part.slice(cut + 1)) });
-    else if (part.startsWith('p')) partial = { xid: number, lines: Number(readNumber(part.slice(cut + 1))) };
-    else throw badCursor();
-  }
-  return { stream, position: { snapshot, delivered: readList(list, snapshot.xmin), readings, partial } };
 }

@@ -5,7 +5,8 @@
  * exactly what the position lacks of what was handed on; or that it says that it cannot tell.
  */
 import type { Page } from './commit.ts';
-import { contains, type Position, partsIn, readCursor } from './position.ts';
+import { readCursor } from './position/cursor.ts';
+import { contains, type Position, partsIn } from './position.ts';
 
 /** A commit in the ring. */
 export interface RingCommit {

@@ -22,7 +22,7 @@ import { createCatalog } from './postgres/catalog.ts';
 import { checkDatabase } from './postgres/check.ts';
 import { createListener } from './postgres/listener.ts';
 import { createLiterals } from './postgres/literals.ts';
-import { createLogReader, MOMENT } from './postgres/log.ts';
+import { createLogReader } from './postgres/log.ts';
 import { createPruner } from './postgres/pruner.ts';
 import { createRowReader } from './postgres/rows.ts';
 import { createRing } from './ring.ts';
@@ -137,12 +137,14 @@ async function start(
     onGap: hub.onGap,
     onWatchingChanged: lookAgain,
   });
+  const catchUpLog = createLogReader(catchUpPool);
   const catchUp = createCatchUp({
     feed,
     ring,
     router,
-    replay: createReplay(createLogReader(catchUpPool)),
-    rows: createRowReader(catchUpPool, MOMENT, STATEMENT_TIMEOUT_MS),
+    log: catchUpLog,
+    replay: createReplay(catchUpLog),
+    rows: createRowReader(catchUpPool, STATEMENT_TIMEOUT_MS),
     tables: catalog,
     observe,
     limits: { maxRows: MAX_SNAPSHOT_ROWS },

@@ -19,15 +19,13 @@ import {
 } from './protocol.ts';
 import type { CatchUpClient, Host } from './session/host.ts';
 import { overRate, overSubscriptions, RATE_BURST_MS, RATE_DEBT_MS } from './session/limits.ts';
-import { HEARTBEAT_TOPIC, type Socket } from './session/socket.ts';
+import { closeReason, HEARTBEAT_TOPIC, type Socket } from './session/socket.ts';
 import { type Subscription, Subscriptions } from './session/subscriptions.ts';
 
 /** `closing`: it is sent no more, and waits for what it was sent to get through. */
 export type SessionPhase = 'authenticating' | 'catching up' | 'live' | 'closing' | 'closed';
 
 const MAX_BAD_FRAMES_IN_A_ROW = 10;
-/** What a close frame has room for, beside the code. */
-const MAX_REASON_BYTES = 123;
 
 export class Session implements CatchUpClient {
   readonly id: string;
@@ -133,7 +131,7 @@ export class Session implements CatchUpClient {
 
   /** Says good-bye: the client gets what was sent before, as long as it reads. */
   end(code: number, reason: string): void {
-    if (this.closed(code, reason)) this.#socket.end(code, shortened(reason));
+    if (this.closed(code, reason)) this.#socket.end(code, closeReason(reason));
   }
 
   /**
@@ -245,10 +243,4 @@ export class Session implements CatchUpClient {
     this.#host.observe({ type: 'session.failed', session: this.id, error: reasonOf(thrown) });
     return new ProtocolError('internal', `a fault of the service; its operator finds it by ${this.id}`);
   }
-}
-
-function shortened(reason: string): string {
-  if (Buffer.byteLength(reason) <= MAX_REASON_BYTES) return reason;
-  // A character cut in two is left out.
-  return new TextDecoder().decode(Buffer.from(reason).subarray(0, MAX_REASON_BYTES), { stream: true });
 }

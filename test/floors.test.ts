@@ -19,12 +19,14 @@ const FLOORS: Record<string, number> = {
   metrics: 1,
   origin: 1,
   setting: 1,
+  'start-error': 1,
 
   postgres: 2,
 
   bus: 3,
   feed: 3,
   hub: 3,
+  'catch-up': 3,
   ring: 3,
   router: 3,
   session: 3,

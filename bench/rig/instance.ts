@@ -69,6 +69,6 @@ async function isReady(port: number): Promise<boolean> {
 
 /** With `BENCH_PROFILE` set to a folder, each instance leaves a CPU profile there. */
 function profiling(): string[] {
-  const folder = process.env['BENCH_PROFILE'];
+  const { BENCH_PROFILE: folder } = process.env;
   return folder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${folder}`];
 }

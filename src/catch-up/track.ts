@@ -5,7 +5,8 @@
  * exactly what its client has got with it, so that a client which leaves in the middle goes on where it was.
  */
 import type { Page } from '../commit.ts';
-import { type Position, spellCursor, withPartial } from '../position.ts';
+import { spellCursor } from '../position/cursor.ts';
+import { type Position, withPartial } from '../position.ts';
 import { encodeChange } from '../protocol.ts';
 import type { Select } from '../router.ts';
 import type { CatchUpClient } from '../session/host.ts';

@@ -6,7 +6,7 @@
  * commit is streamed from its chunks.
  */
 import type pg from 'pg';
-import { type Position, parseSnapshot, partsIn, type Snapshot } from '../position.ts';
+import { type Position, parseSnapshot, partsIn, type Snapshot, spellSnapshot } from '../position.ts';
 import { inTransaction } from './transaction.ts';
 
 /** A commit as the log holds it. */
@@ -29,6 +29,10 @@ export interface ReadStart {
   readonly prunedXid: bigint;
   /** What cursors of this database belong to. */
   readonly stream: string;
+  /** When the server was started last, as snapshots tell the time. */
+  readonly restartedAtUs: bigint;
+  /** Where ids that a snapshot took for over have been given anew; null where none has. */
+  reusedFrom(snapshot: Snapshot): Promise<bigint | null>;
 }
 
 /** Where a read begins. */
@@ -46,9 +50,11 @@ export interface LogReader {
    */
   read(
     from: () => ReadFrom | null,
-    begin: (start: ReadStart) => boolean,
+    begin: (start: ReadStart) => boolean | Promise<boolean>,
     each: (commit: LoggedCommit, snapshot: Snapshot) => Promise<void>,
   ): Promise<Snapshot>;
+  /** The same as of a read, without one. */
+  reusedFrom(snapshot: Snapshot): Promise<bigint | null>;
 }
 
 /** Takes the snapshot only after the locks, so that nothing it sees can be pruned meanwhile. */
@@ -56,11 +62,20 @@ const BEGIN = `begin isolation level repeatable read read only;
   lock table rowcast.log, rowcast.chunk, rowcast.install in access share mode`;
 
 /** The snapshot of a transaction, and what cursors are checked against. */
-export const MOMENT = `select pg_current_snapshot()::text as snapshot, i.pruned_xid::text as pruned_xid,
+const MOMENT = `select pg_current_snapshot()::text as snapshot, i.pruned_xid::text as pruned_xid,
+    (extract(epoch from clock_timestamp()) * 1000000)::bigint::text as at_us,
+    (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint::text as restarted_at_us,
     substr(md5(concat_ws(',', (pg_control_system()).system_identifier,
       left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), (select oid from pg_database where datname = current_database()),
       i.token)), 1, 10) as stream
   from rowcast.install i`;
+
+/** The first commit of an id that a snapshot took for over before it was given anew. Few ids are: those not flushed. */
+const REUSED = `select l.xid::text from rowcast.log l
+   where l.xid >= $1::xid8 and l.xid < $2::xid8 and pg_visible_in_snapshot(l.xid, $3::pg_snapshot)
+     and l.at > timestamptz 'epoch' + $4::bigint * interval '1 microsecond'
+   order by l.xid limit 1`;
+const REUSED_IDS = 100_000n;
 
 /** Two index scans: what began after the snapshot, and what was open in it. One row a commit, its last. */
 const COMMITS = `declare commits no scroll cursor for
@@ -89,6 +104,14 @@ const PARTS = `declare pieces no scroll cursor for
 const PAGE_ROWS = 200;
 const CHUNK_ROWS = 16;
 
+interface MomentRow {
+  snapshot: string;
+  pruned_xid: string;
+  at_us: string;
+  restarted_at_us: string;
+  stream: string;
+}
+
 interface CommitRow {
   xid: string;
   id: string;
@@ -96,6 +119,30 @@ interface CommitRow {
   at: string;
   chunks: number;
   body: string | null;
+}
+
+/** What a transaction sees. */
+export async function momentOf(client: pg.ClientBase): Promise<Omit<ReadStart, 'reusedFrom'>> {
+  const { rows } = await client.query<MomentRow>(MOMENT);
+  const row = rows[0];
+  if (!row) throw new Error('rowcast.install is empty: run rowcast migrate');
+  return {
+    snapshot: parseSnapshot(row.snapshot, BigInt(row.at_us)),
+    prunedXid: BigInt(row.pruned_xid),
+    stream: row.stream,
+    restartedAtUs: BigInt(row.restarted_at_us),
+  };
+}
+
+async function reusedFrom(client: pg.ClientBase | pg.Pool, seen: Snapshot): Promise<bigint | null> {
+  const from = seen.xmax > REUSED_IDS ? seen.xmax - REUSED_IDS : 0n;
+  const { rows } = await client.query<{ xid: string }>(REUSED, [
+    from.toString(),
+    seen.xmax.toString(),
+    spellSnapshot(seen),
+    seen.atUs.toString(),
+  ]);
+  return rows[0] === undefined ? null : BigInt(rows[0].xid);
 }
 
 /** Reads with connections of a pool, one for each read while it lasts. */
@@ -120,14 +167,12 @@ export function createLogReader(pool: pg.Pool): LogReader {
   async function readAll(
     client: pg.PoolClient,
     from: () => ReadFrom | null,
-    begin: (start: ReadStart) => boolean,
+    begin: (start: ReadStart) => boolean | Promise<boolean>,
     each: (commit: LoggedCommit, snapshot: Snapshot) => Promise<void>,
   ): Promise<Snapshot> {
-    const { rows } = await client.query<{ snapshot: string; pruned_xid: string; stream: string }>(MOMENT);
-    const row = rows[0];
-    if (!row) throw new Error('rowcast.install is empty: run rowcast migrate');
-    const snapshot = parseSnapshot(row.snapshot);
-    const goesOn = begin({ snapshot, prunedXid: BigInt(row.pruned_xid), stream: row.stream });
+    const moment = await momentOf(client);
+    const { snapshot } = moment;
+    const goesOn = await begin({ ...moment, reusedFrom: (seen) => reusedFrom(client, seen) });
     const where = from();
     if (!goesOn || where === null) return snapshot;
     const { position, first } = where;
@@ -154,6 +199,7 @@ export function createLogReader(pool: pg.Pool): LogReader {
   }
 
   return {
+    reusedFrom: (snapshot) => reusedFrom(pool, snapshot),
     read: (from, begin, each) => inTransaction(pool, BEGIN, (client) => readAll(client, from, begin, each)),
   };
 }

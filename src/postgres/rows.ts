@@ -5,9 +5,10 @@
  * more, and to write values as capture does.
  */
 import pg from 'pg';
-import { parseSnapshot, type Snapshot } from '../position.ts';
+import type { Snapshot } from '../position.ts';
 import type { Filter } from '../topic.ts';
 import type { WatchedTable } from './catalog.ts';
+import { momentOf } from './log.ts';
 import { inTransaction } from './transaction.ts';
 import { whereOf } from './where.ts';
 
@@ -47,15 +48,13 @@ const SETTINGS = `begin isolation level repeatable read read only;
   set local extra_float_digits = 1; set local datestyle = 'ISO, MDY'; set local lc_monetary = 'C';
   set local search_path = pg_catalog, pg_temp`;
 
-/** Reads with connections of a pool, one for each read while it lasts; `moment` is the query for the moment. */
-export function createRowReader(pool: pg.Pool, moment: string, statementTimeoutMs: number): RowReader {
+/** Reads with connections of a pool, one for each read while it lasts. */
+export function createRowReader(pool: pg.Pool, statementTimeoutMs: number): RowReader {
   const begin = `${SETTINGS}; set local statement_timeout = ${Math.floor(statementTimeoutMs)}`;
   return {
     read: (request, onPage) =>
       inTransaction(pool, begin, async (client) => {
-        const { rows } = await client.query<{ snapshot: string; stream: string }>(moment);
-        const row = rows[0];
-        if (!row) throw new Error('rowcast.install is empty: run rowcast migrate');
+        const { snapshot, stream } = await momentOf(client);
         const { text, values } = selectOf(request);
         await client.query(`declare wanted no scroll cursor for ${text}`, values);
         for (;;) {
@@ -63,7 +62,7 @@ export function createRowReader(pool: pg.Pool, moment: string, statementTimeoutM
           if (page.rows.length > 0) await onPage(page.rows.map(({ row: json }) => json));
           if (page.rows.length < PAGE_ROWS) break;
         }
-        return { snapshot: parseSnapshot(row.snapshot), stream: row.stream };
+        return { snapshot, stream };
       }),
   };
 }

@@ -14,3 +14,13 @@ export interface Socket {
 
 /** The topic of heartbeats. No client can name it. */
 export const HEARTBEAT_TOPIC = '@cursor';
+
+/** What a close frame has room for, beside the code. */
+const MAX_REASON_BYTES = 123;
+
+/** A reason as a close frame can carry it. */
+export function closeReason(reason: string): string {
+  if (Buffer.byteLength(reason) <= MAX_REASON_BYTES) return reason;
+  // A character cut in two is left out.
+  return new TextDecoder().decode(Buffer.from(reason).subarray(0, MAX_REASON_BYTES), { stream: true });
+}

@@ -76,6 +76,14 @@ describe('foreign-key cascades', () => {
     ]);
   });
 
+  it('within one table, three deep', async () => {
+    await log.writer.query(`
+      create table c (id int primary key, up int references c on delete cascade); select rowcast.watch('c');
+      insert into c values (1, null), (2, 1), (3, 2), (4, 3)`);
+    const changes = brief(await log.changes('delete from c where id = 1'), '');
+    expect(changes.sort()).toEqual(['delete c 1', 'delete c 2', 'delete c 3', 'delete c 4']);
+  });
+
   it('from a table that is not watched, after statements of triggers', async () => {
     await withTrigger(
       'after insert on t for each row',
@@ -253,6 +261,7 @@ describe('nested statements that spill', () => {
     [60, 1],
     [150, 10],
     [400, 50],
+    [410, 50],
     [1000, 3],
   ])(
     'a shift of %i keys, with a row trigger at every %i: no key is ever there twice',
@@ -267,7 +276,9 @@ describe('nested statements that spill', () => {
       alter table t drop constraint t_pkey, add primary key (id) deferrable;
       insert into t select n, 0 from generate_series(1, ${many}) n`);
       const rows = new Map<unknown, unknown>(Array.from({ length: many }, (_, n) => [n + 1, 0]));
-      const commit = await log.one(`update t set id = id + ${many / 2}`);
+      // Spilled once already, and not.
+      const before = many % 100 === 0 ? 'insert into audit select -n from generate_series(1, 500) n;' : '';
+      const commit = await log.one(`${before} update t set id = id + ${many / 2}`);
       for (const { op, table, key, new: row, old } of commit.changes) {
         if (table !== 's.t') continue;
         const id = key?.['id'];

@@ -97,7 +97,16 @@ export async function startEndpoint(options: EndpointOptions = {}): Promise<Endp
     nowMs: 1_000,
     commit(changes, { first = true, last = true } = {}) {
       cursor = `c${++count}`;
-      const page: Page = { xid: BigInt(count), id: BigInt(count), at: AT, changes, parts: 1, first, last, cursor };
+      const page: Page = {
+        xid: BigInt(count),
+        id: BigInt(count),
+        at: AT,
+        changes,
+        parts: 1,
+        first,
+        last,
+        cursor,
+      };
       hub.route(page);
       return cursor;
     },
