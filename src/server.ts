@@ -68,7 +68,9 @@ export async function startServer(config: Config, options: ServerOptions): Promi
       port,
       url: `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`,
       stop() {
-        stopping ??= drain().then(release);
+        stopping ??= drain()
+          .then(release)
+          .then(() => options.observe({ type: 'server.stopped' }));
         return stopping;
       },
     };
@@ -83,6 +85,8 @@ async function start(
   options: ServerOptions,
   onStop: (undo: () => void | Promise<void>) => void,
 ) {
+  await claimPort(config);
+  await checkDatabase(config);
   let touch = () => {};
   const metrics = createMetrics({
     sessions: () => hub.sessions,
@@ -96,12 +100,9 @@ async function start(
     options.observe(observation);
     if (observation.type === 'feed.commit') touch();
   };
-  onStop(() => observe({ type: 'server.stopped' }));
 
   const pool = newPool(config.databaseUrl, 'rowcast', POOL_SIZE, observe);
   onStop(() => pool.end());
-  await claimPort(config);
-  await checkDatabase(pool, config.listenUrl);
 
   // Snapshots and replays take long: they must not keep the feed from a connection.
   const catchUpPool = newPool(config.databaseUrl, 'rowcast catch-up', CATCH_UP_POOL_SIZE, observe);

@@ -315,7 +315,12 @@ describe('catching up', () => {
     try {
       const socket = await other.client();
       for (const how of ['live', 'bug'] as const) {
-        socket.send({ type: 'subscribe', id: how, topic: 'messages', since: 'c9' });
+        socket.send({
+          type: 'subscribe',
+          id: how,
+          topic: how === 'live' ? 'messages' : 'rooms',
+          since: 'c9',
+        });
         expect(await socket.next('subscribed')).toMatchObject({ since: 'c9' });
         other.hub.beat();
         await settle(socket);

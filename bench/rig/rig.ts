@@ -39,8 +39,23 @@ export async function startBench({ quick }: { quick: boolean }): Promise<Bench> 
   const undos: (() => Promise<unknown>)[] = [];
   const rig = createRig({ quick, postgres, undos });
 
-  async function release(): Promise<void> {
+  async function undoAll(): Promise<void> {
     for (let undo = undos.pop(); undo !== undefined; undo = undos.pop()) await undo();
+  }
+
+  // A measurement that is broken off by `stop` fails, and wants its release too.
+  let releasing: Promise<void> | undefined;
+  function release(): Promise<void> {
+    releasing ??= undoAll().finally(() => {
+      releasing = undefined;
+    });
+    return releasing;
+  }
+
+  let stopping: Promise<void> | undefined;
+  function stop(): Promise<void> {
+    stopping ??= release().then(() => postgres.dispose());
+    return stopping;
   }
 
   return {
@@ -52,10 +67,7 @@ export async function startBench({ quick }: { quick: boolean }): Promise<Bench> 
         await release();
       }
     },
-    async stop() {
-      await release();
-      await postgres.dispose();
-    },
+    stop,
   };
 }
 

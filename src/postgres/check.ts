@@ -3,100 +3,36 @@
  *
  * Each fault becomes a `StartError`: one line that names what is wrong and says what to do.
  */
-import pg from 'pg';
-import { reasonOf } from '../observation.ts';
 import { StartError } from '../start-error.ts';
+import { withConnection } from './connect.ts';
 import { missingMigrations } from './migrate.ts';
+import { findPooler } from './pooler.ts';
 
-const MIN_VERSION = 130_000;
-const CONNECT_MS = 5000;
+/** Where an instance reads, and where it listens. */
+export interface Addresses {
+  readonly databaseUrl: string;
+  readonly listenUrl: string;
+}
 
-/** Checks the database of a pool, and that the listener's connection keeps its session. Throws `StartError`. */
-export async function checkDatabase(pool: pg.Pool, listenUrl: string): Promise<void> {
-  const client = await pool.connect().catch((error: unknown) => {
-    throw new StartError(`cannot connect to DATABASE_URL: ${reasonOf(error)}${hintFor(error)}`, {
-      cause: error,
-    });
-  });
-  try {
-    const { rows } = await client.query<{ version: number; standby: boolean }>(
-      `select current_setting('server_version_num')::int as version, pg_is_in_recovery() as standby`,
-    );
-    const [server] = rows;
-    if (!server || server.version < MIN_VERSION) {
+/** Throws a `StartError` where an instance cannot do its work. */
+export async function checkDatabase({ databaseUrl, listenUrl }: Addresses): Promise<void> {
+  const options = { setting: 'DATABASE_URL', applicationName: 'rowcast check' } as const;
+  await withConnection(databaseUrl, options, async (client) => {
+    const { rows } = await client.query<{ standby: boolean }>('select pg_is_in_recovery() as standby');
+    if (rows[0]?.standby) {
       throw new StartError(
-        `the server is PostgreSQL ${Math.floor((server?.version ?? 0) / 10_000)}; rowcast needs 13 or later`,
-      );
-    }
-    if (server.standby) {
-      throw new StartError(
-        'the server is a standby, where LISTEN cannot work; set DATABASE_URL to the primary',
+        'DATABASE_URL: the server is a standby, where LISTEN cannot work; use the primary',
       );
     }
     const missing = await missingMigrations(client);
     if (missing.length > 0) {
       throw new StartError(`the database lacks the migrations ${missing.join(', ')}; run: rowcast migrate`);
     }
-  } catch (error) {
-    if (error instanceof StartError) throw error;
-    throw new StartError(`the database cannot be used: ${reasonOf(error)}`, { cause: error });
-  } finally {
-    client.release();
-  }
-  await checkSession(listenUrl);
-}
-
-/** A transaction pooler gives each transaction whichever session is free: a LISTEN is lost in it. */
-async function checkSession(listenUrl: string): Promise<void> {
-  const listener = new pg.Client({
-    connectionString: listenUrl,
-    connectionTimeoutMillis: CONNECT_MS,
-    application_name: 'rowcast check',
   });
-  const other = new pg.Client({
-    connectionString: listenUrl,
-    connectionTimeoutMillis: CONNECT_MS,
-    application_name: 'rowcast check',
-  });
-  // Errors come from the queries too.
-  listener.on('error', () => undefined);
-  other.on('error', () => undefined);
-  try {
-    await listener.connect();
-    await other.connect();
-    await listener.query('listen rowcast_check');
-    // Keeps one session busy, so that a pooler has to show what it does.
-    await other.query('begin');
-    await other.query('select 1');
-    const { rows } = await listener.query<{ channels: string[] }>(
-      'select array(select pg_listening_channels()) as channels',
+  const setting = listenUrl === databaseUrl ? 'DATABASE_URL' : 'ROWCAST_LISTEN_URL';
+  if ((await findPooler(listenUrl, setting)) === 'transaction') {
+    throw new StartError(
+      `${setting}: LISTEN does not hold, a transaction pooler (PgBouncer) is in between; set ROWCAST_LISTEN_URL to a direct connection`,
     );
-    await other.query('rollback');
-    if (!rows[0]?.channels.includes('rowcast_check')) throw new StartError(POOLER);
-    await listener.query('unlisten rowcast_check');
-  } catch (error) {
-    if (error instanceof StartError) throw error;
-    throw new StartError(`cannot connect to ROWCAST_LISTEN_URL: ${reasonOf(error)}${hintFor(error)}`, {
-      cause: error,
-    });
-  } finally {
-    await Promise.allSettled([listener.end(), other.end()]);
   }
-}
-
-const POOLER =
-  'LISTEN does not hold: a transaction pooler (PgBouncer) is in between; set ROWCAST_LISTEN_URL to a direct connection';
-
-const HINTS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: '; is PostgreSQL running there, and are host and port right?',
-  ENOTFOUND: '; is the host name right?',
-  ETIMEDOUT: '; is the host reachable?',
-  '28P01': '; are user and password right?',
-  '28000': '; may this user connect from here (pg_hba.conf)?',
-  '3D000': '; is the database name right?',
-};
-
-function hintFor(error: unknown): string {
-  const code = typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : '';
-  return HINTS[code] ?? '';
 }
