@@ -61,7 +61,7 @@ export interface FeedOptions {
 }
 
 /** Beyond this many commits, or after this long, what came inline is folded into a fresh snapshot. */
-const CONFIRM_COMMITS = 256;
+const CONFIRM_COMMITS = 128;
 const CONFIRM_MS = 1000;
 
 export function createFeed(options: FeedOptions): Feed {
@@ -137,7 +137,7 @@ export function createFeed(options: FeedOptions): Feed {
   /** Where the log lacks what the position needs, it is left behind. */
   async function begin(start: ReadStart): Promise<boolean> {
     const moved = stream !== '' && start.stream !== stream;
-    const pruned = position !== null && isPruned(position, start.prunedXid);
+    const pruned = position !== null && isPruned(position, start.prunedXid, start.snapshot);
     stream = start.stream;
     restartedAtUs = start.restartedAtUs;
     if (position !== null && !moved && !pruned) {

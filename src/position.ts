@@ -34,7 +34,20 @@ export function spellSnapshot({ xmin, xmax, inProgress }: Snapshot): string {
 
 /** Whether a transaction was over, and so its commit visible, in a snapshot. */
 export function isVisible(snapshot: Snapshot, xid: bigint): boolean {
-  return xid < snapshot.xmin || (xid < snapshot.xmax && !snapshot.inProgress.includes(xid));
+  return xid < snapshot.xmin || (xid < snapshot.xmax && !isAmong(snapshot.inProgress, xid));
+}
+
+/** Whether it is in an ascending list. */
+function isAmong(list: readonly bigint[], xid: bigint): boolean {
+  let low = 0;
+  let high = list.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const at = list[middle];
+    if (at !== undefined && at < xid) low = middle + 1;
+    else high = middle;
+  }
+  return list[low] === xid;
 }
 
 /** How far a read of the log, in the order of ids, has come: all visible in `snapshot` up to `id`. */
@@ -117,22 +130,27 @@ export function leastOf(positions: readonly Position[]): Position {
   return positionAt({ xmin, xmax, inProgress, atUs });
 }
 
-/** Whether something removed from the log, up to `prunedXid`, may be missing from a position. */
-export function isPruned(position: Position, prunedXid: bigint): boolean {
+/**
+ * Whether something removed from the log, up to `prunedXid`, may be missing from a position. What is still open `now`
+ * was not removed: it may stay open for longer than the log goes back.
+ */
+export function isPruned(position: Position, prunedXid: bigint, now: Snapshot): boolean {
   const { xmin, xmax, inProgress } = position.snapshot;
   if (prunedXid < xmin) return false;
-  return prunedXid >= xmax || inProgress.some((xid) => xid <= prunedXid && !position.delivered.has(xid));
+  if (prunedXid >= xmax) return true;
+  return inProgress.some((xid) => xid <= prunedXid && isVisible(now, xid) && !position.delivered.has(xid));
 }
 
 /** Whether all that is in `inner` is in `outer` too. May say no of a position just a little older. */
 export function contains(outer: Position, inner: Position): boolean {
-  if (inner.partial && !includes(outer, inner.partial.xid)) return false;
+  // Of what came beyond its snapshot, `outer` may not have every part.
+  if (inner.partial && !isVisible(outer.snapshot, inner.partial.xid)) return false;
   let seen = inner.snapshot.xmax;
   for (const reading of inner.readings) if (reading.snapshot.xmax > seen) seen = reading.snapshot.xmax;
   if (outer.snapshot.xmax < seen) return sameBase(outer, inner);
   for (const xid of outer.snapshot.inProgress) {
-    if (isVisible(inner.snapshot, xid) && !outer.delivered.has(xid)) return false;
-    if (inner.readings.some((r) => isVisible(r.snapshot, xid)) && !outer.delivered.has(xid)) return false;
+    if (isVisible(inner.snapshot, xid)) return false;
+    if (inner.readings.some((r) => isVisible(r.snapshot, xid))) return false;
   }
   for (const [xid, parts] of inner.delivered) if (partsIn(outer, xid) < parts) return false;
   return true;
@@ -144,9 +162,14 @@ function sameBase(outer: Position, inner: Position): boolean {
     return false;
   for (const xid of outer.snapshot.inProgress) if (isVisible(inner.snapshot, xid)) return false;
   const covered = inner.readings.every((r) =>
-    outer.readings.some((o) => o.id >= r.id && o.snapshot.xmax >= r.snapshot.xmax),
+    outer.readings.some((o) => o.id >= r.id && isWithin(r.snapshot, o.snapshot)),
   );
   if (!covered) return false;
   for (const [xid, parts] of inner.delivered) if (partsIn(outer, xid) < parts) return false;
   return true;
+}
+
+/** Whether a snapshot sees nothing that a later one does not. */
+function isWithin(earlier: Snapshot, later: Snapshot): boolean {
+  return earlier.xmax <= later.xmax && !later.inProgress.some((xid) => isVisible(earlier, xid));
 }

@@ -85,7 +85,7 @@ describe('the index', () => {
   it('finds what trying each filter finds', () => {
     const changes = fc.array(fc.tuple(fc.option(row), fc.option(row)), { minLength: 1, maxLength: 10 });
     fc.assert(
-      fc.property(fc.uniqueArray(someTopic, { maxLength: 30 }), changes, (topics, pairs) => {
+      fc.property(fc.uniqueArray(someTopic, { maxLength: 20 }), changes, (topics, pairs) => {
         const index = indexOf(...topics);
         for (const [before, after] of pairs) {
           if (before === null && after === null) continue;
@@ -177,10 +177,12 @@ describe('the index', () => {
     const topics = ['m', 'm?a=eq.1', 'm?a=in.(1,2)&b=eq.1', 'm?b=gt.5', 'm?a=in.()', 'm?a=eq.2'].map(routeOf);
     const index = new TableIndex<Route>();
     for (const route of topics) index.add(route);
-    expect(index.counts).toEqual({ groups: 2, columns: 2, tried: 1, unfiltered: 1 });
+    expect(index.counts).toEqual({ groups: 2, keys: 4, columns: 2, tried: 1, unfiltered: 1 });
+    for (const route of topics.splice(1, 1)) index.remove(route);
+    expect(index.counts).toEqual({ groups: 2, keys: 3, columns: 2, tried: 1, unfiltered: 1 });
     for (const route of topics) index.remove(route);
     expect(index.size).toBe(0);
-    expect(index.counts).toEqual({ groups: 0, columns: 0, tried: 0, unfiltered: 0 });
+    expect(index.counts).toEqual({ groups: 0, keys: 0, columns: 0, tried: 0, unfiltered: 0 });
   });
 });
 
@@ -200,8 +202,9 @@ describe('the router', () => {
       add(text: string): Topic {
         const parsed = parseTopic(text);
         if (parsed.kind !== 'table') throw new Error(`${text} is no table`);
-        router.add(routeOf(text).topic, parsed, routeOf(text).matcher);
-        return routeOf(text).topic;
+        const { topic, matcher } = routeOf(text);
+        router.add(topic, parsed, matcher);
+        return topic;
       },
       commit(...changes: TableChange[]) {
         router.route({
@@ -252,10 +255,10 @@ describe('the router', () => {
     const commit = changeOf({ b: 1 }, { a: 7, b: 2, c: 3 });
     const cost = ({ commit: route }: typeof one) => {
       const begun = performance.now();
-      for (let n = 0; n < 2000; n++) route(commit);
+      for (let n = 0; n < 1000; n++) route(commit);
       return performance.now() - begun;
     };
-    const costs = Array.from({ length: 9 }, () => [cost(one), cost(many)] as const).slice(2);
+    const costs = Array.from({ length: 6 }, () => [cost(one), cost(many)] as const).slice(1);
     const least = (which: 0 | 1) => Math.min(...costs.map((pair) => pair[which]));
     // The measure of 1.2 is the bench's, on a quiet machine; trying each filter would cost a thousand times as much.
     expect(least(1)).toBeLessThan(2 * least(0));

