@@ -168,6 +168,8 @@ export function createFeed(options: FeedOptions): Feed {
   function handOn(): void {
     if (state !== 'live' || reads.busy) return;
     for (const commit of waiting.take()) {
+      // After a long read many wait; the log gives the rest faster than positions grow.
+      if (current().delivered.size >= CONFIRM_COMMITS) break;
       // The rest of a transaction of several parts is read from the log, together with a first part still here.
       if (partsIn(current(), commit.xid) > 0) continue;
       pager.deliverInline(commit, { ...place, whole: (base) => withCommit(base, commit.xid) });

@@ -19,9 +19,12 @@ export class Track {
   readonly topic: Topic;
   readonly stream: string;
   readonly #select: Select;
-  position: Position;
+  /** Null where it is read from the cursor when it is asked for. */
+  #position: Position | null;
   /** How many commits it has gone past. */
   commits = 0;
+  /** What it has sent, in characters. */
+  sent = 0;
   /** The spelling that the client has of the position; null where it has none yet. */
   #cursor: string | null;
   /** What earlier pages of the commit had, until it is known whether more follows. */
@@ -39,12 +42,17 @@ export class Track {
     this.topic = topic;
     this.#select = select;
     this.stream = start.stream;
-    this.position = start.position;
+    this.#position = start.position;
     this.#cursor = start.cursor;
   }
 
   get ended(): boolean {
     return this.subscription.hasEnded;
+  }
+
+  get position(): Position {
+    this.#position ??= readCursor(this.cursor).position;
+    return this.#position;
   }
 
   get cursor(): string {
@@ -53,14 +61,14 @@ export class Track {
   }
 
   /** Moves on without a word: what lies between does not concern the topic. */
-  moveTo(position: Position, cursor: string | null = null): void {
-    this.position = position;
-    this.#cursor = cursor;
+  moveTo(position: Position): void {
+    this.#position = position;
+    this.#cursor = null;
   }
 
   /**
    * Sends what a page of a commit has for the topic. `offset` is how many changes of the commit came before it;
-   * `whole` gives the position after the commit, and `cursor` its spelling where that is known.
+   * `whole` gives the position after the commit, and `cursor` its spelling where that is known: then it is not made.
    */
   take(
     page: Omit<Page, 'cursor'>,
@@ -68,8 +76,8 @@ export class Track {
     whole: (base: Position) => Position,
     cursor: string | null = null,
   ): void {
-    const { partial } = this.position;
-    const base = withPartial(this.position, null);
+    // Where the cursor alone is known, it is one between two commits.
+    const partial = this.#position?.partial ?? null;
     const known = partial?.xid === page.xid ? partial.lines - offset : 0;
     const fresh: string[] = [];
     for (const change of known > 0 ? page.changes.slice(known) : page.changes) {
@@ -81,17 +89,23 @@ export class Track {
       this.#held = fresh;
     }
     if (page.last) {
-      this.moveTo(whole(base), cursor);
+      if (cursor === null) this.moveTo(whole(withPartial(this.position, null)));
+      else {
+        this.#position = null;
+        this.#cursor = cursor;
+      }
       this.commits++;
       if (this.#held.length > 0) this.#send(page.at, false);
     } else {
       const lines = Math.max(offset + page.changes.length, known + offset);
-      this.moveTo(withPartial(base, { xid: page.xid, lines }));
+      this.moveTo(withPartial(this.position, { xid: page.xid, lines }));
     }
   }
 
   #send(at: string, more: boolean): void {
-    this.client.send(encodeChange({ topic: this.topic, cursor: this.cursor, at, changes: this.#held, more }));
+    const frame = encodeChange({ topic: this.topic, cursor: this.cursor, at, changes: this.#held, more });
+    this.client.send(frame);
+    this.sent += frame.length;
     this.#held = [];
   }
 }

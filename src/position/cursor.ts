@@ -36,7 +36,7 @@ interface Allowance {
 }
 
 /** More than a feed ever leaves between two snapshots. */
-const MAX_ENTRIES = 1_000_000;
+const MAX_ENTRIES = 100_000;
 /** Reads broken off one after the other, each before the one that it was to go past. */
 const MAX_READINGS = 64;
 /** As far as PostgreSQL counts. */

@@ -21,6 +21,7 @@ describe('large', () => {
     for (const work of [
       `insert into notes values (1, repeat('x', 9000))`,
       `update notes set body = repeat('y', 9000)`,
+      `update notes set body = repeat('ü', 4500)`,
       'delete from notes',
       `begin; select 1; insert into notes values (1, repeat('ü', 4500)); insert into notes values (2, 'b'); commit`,
     ]) {
