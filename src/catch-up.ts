@@ -20,7 +20,7 @@ import type { WatchedTable } from './postgres/catalog.ts';
 import type { LogReader } from './postgres/log.ts';
 import type { RowReader } from './postgres/rows.ts';
 import { encode, encodeSnapshot, ProtocolError, type ResetReason } from './protocol.ts';
-import type { Ring } from './ring.ts';
+import type { Ring, RingCommit } from './ring.ts';
 import type { Router } from './router.ts';
 import type { CatchUp, CatchUpClient, CatchUpRequest } from './session/host.ts';
 import type { Subscription } from './session/subscriptions.ts';
@@ -39,6 +39,8 @@ export interface CatchUpOptions {
 
 /** How often a client that has enough to read is looked at. */
 const DRAIN_LOOK_MS = 20;
+/** Past so many commits the log is the shorter way for a cursor that is not the feed's own: each has to be spelled. */
+const MAX_INEXACT = 256;
 /** How long it may take before its connection is given up: the watch over slow clients goes by bytes alone. */
 const DRAIN_MS = 30_000;
 
@@ -56,7 +58,7 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
         continue;
       }
       const missing = ring.missing(track.cursor, track.position);
-      if (missing === null) {
+      if (missing === null || (!missing.exact && missing.commits.length > MAX_INEXACT)) {
         source = 'log';
         advanced = false;
         const end = await replay.run(track);
@@ -72,7 +74,8 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
         advanced = true;
         continue;
       }
-      const { commits } = missing;
+      const commits = brokenFirst(missing.commits, track);
+      const sentBefore = track.sent;
       let taken = 0;
       for (const { xid, parts, pages } of commits) {
         let offset = 0;
@@ -86,7 +89,8 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
           offset += page.changes.length;
         }
         taken++;
-        if (taken % 64 === 0 && track.client.bufferedBytes > FULL_BYTES) break;
+        // What has not left by now leaves in later turns.
+        if (track.sent - sentBefore > FULL_BYTES && track.client.bufferedBytes > FULL_BYTES) break;
       }
       if (taken < commits.length) {
         await drained(track);
@@ -211,6 +215,12 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
       throw new ProtocolError('unavailable', faultOf(error), { cause: error });
     }
   };
+}
+
+/** What was broken off in the middle goes on before anything else. */
+function brokenFirst(commits: readonly RingCommit[], { position }: Track): readonly RingCommit[] {
+  const broken = commits.find(({ xid }) => xid === position.partial?.xid);
+  return broken === undefined ? commits : [broken, ...commits.filter((one) => one !== broken)];
 }
 
 /** Nobody waits for the rest. */

@@ -126,6 +126,7 @@ export function createFeed(options: FeedOptions): Feed {
               : withReading(base, { snapshot: seen, id: commit.id }),
         });
         commits++;
+        return true;
       },
     );
     moveTo(positionAt(snapshot));

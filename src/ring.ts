@@ -48,6 +48,8 @@ interface Entry {
   bytes: number;
 }
 
+/** How many spellings of one position are known: without commits it is spelled anew by each read. */
+const MAX_SPELLINGS = 100;
 /** What a change, a page and a cursor cost beside their text, about. */
 const OVERHEAD_BYTES = 200;
 
@@ -75,6 +77,11 @@ export function createRing(maxBytes: number): Ring {
     numbers.set(cursor, end());
     latest.push(cursor);
     bytes += cursor.length + OVERHEAD_BYTES;
+    if (latest.length > MAX_SPELLINGS) forget(latest.shift() ?? '');
+  }
+
+  function forget(cursor: string): void {
+    if (numbers.delete(cursor)) bytes -= cursor.length + OVERHEAD_BYTES;
   }
 
   function restart(cursor: string): void {
@@ -93,10 +100,7 @@ export function createRing(maxBytes: number): Ring {
     const oldest = entries[head];
     if (!oldest) return;
     bytes -= oldest.bytes;
-    for (const cursor of oldest.cursors) {
-      numbers.delete(cursor);
-      bytes -= cursor.length + OVERHEAD_BYTES;
-    }
+    oldest.cursors.forEach(forget);
     floor = { cursor: oldest.pages.at(-1)?.cursor ?? '', position: null };
     head++;
     first++;

@@ -16,6 +16,7 @@ import {
 } from '../src/matching.ts';
 import { createCatalog, type WatchedTable } from '../src/postgres/catalog.ts';
 import { createLiterals } from '../src/postgres/literals.ts';
+import { whereOf } from '../src/postgres/where.ts';
 import { ProtocolError } from '../src/protocol.ts';
 import { canonicalTopic, type Filter, OPS, type TableTopic } from '../src/topic.ts';
 import { type Captured, captured } from './harness/captured.ts';
@@ -656,35 +657,11 @@ async function faultsOf(client: pg.Client, { columns }: WatchedTable, filter: Fi
   return faults;
 }
 
-/** The ids that PostgreSQL picks, in order. */
-async function picked(
-  client: pg.Client,
-  { columns }: WatchedTable,
-  filters: readonly Filter[],
-): Promise<number[]> {
-  const values: unknown[] = [];
-  const conditions = filters.map(({ column: name, operator, value: given }) => {
-    const { cast, family } = columns.get(name) ?? { cast: 'none', family: 'other' };
-    const collated = family === 'text' || family === 'char' ? `${name} collate "C"` : name;
-    const symbols: Readonly<Record<string, string>> = {
-      eq: '=',
-      neq: '<>',
-      gt: '>',
-      gte: '>=',
-      lt: '<',
-      lte: '<=',
-    };
-    // A JSON null is written as NULL is, and filters see what is written.
-    const seen = family === 'other' ? `nullif(to_jsonb(${name}), 'null')` : name;
-    if (operator === 'is') return `${seen} is ${String(given).replace('_', ' ')}`;
-    values.push(given);
-    const place = `$${values.length}`;
-    if (operator === 'in') return `${collated} = any (${place}::text[]::${cast}[])`;
-    if (operator === 'like' || operator === 'ilike') return `${name} ${operator} ${place}`;
-    return `${collated} ${symbols[operator]} ${place}::text::${cast}`;
-  });
+/** The ids that PostgreSQL picks for a snapshot, in order. */
+async function picked(client: pg.Client, table: WatchedTable, filters: readonly Filter[]): Promise<number[]> {
+  const { text, values } = whereOf(table, filters, 't');
   const { rows } = await client.query<{ id: number }>(
-    `select id from pot where ${conditions.join(' and ')} order by id`,
+    `select t.id from pot t where ${text} order by t.id`,
     values,
   );
   return rows.map(({ id }) => id);

@@ -1,6 +1,7 @@
 /** Positions against a model that knows each transaction, and cursors, well made and not. */
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
+import { readCursor, spellCursor } from '../src/position/cursor.ts';
 import {
   contains,
   includes,
@@ -13,7 +14,6 @@ import {
   spellSnapshot,
   withCommit,
 } from '../src/position.ts';
-import { readCursor, spellCursor } from '../src/position/cursor.ts';
 import { ProtocolError } from '../src/protocol.ts';
 import { Follower, History, type Known } from './harness/history.ts';
 

@@ -4,7 +4,7 @@
  * Tracks that wait at the same time share one read, which begins at the least of their positions. One that does not
  * take what it is sent leaves the read, and comes back when it has.
  */
-import { setImmediate as turn } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { pagesOf } from '../feed/pages.ts';
 import {
   isPruned,
@@ -36,6 +36,10 @@ interface Waiting {
 /** What a client may have unread before it leaves the read. */
 export const FULL_BYTES = 1024 * 1024;
 
+/** How often a client that has enough to read is looked at, and how long at the most. */
+const LOOK_MS = 20;
+const LOOKS = 1_500;
+
 export function createReplay(log: LogReader): Replay {
   let waiting: Waiting[] = [];
   let running = false;
@@ -43,14 +47,20 @@ export function createReplay(log: LogReader): Replay {
   async function runAll(): Promise<void> {
     running = true;
     try {
-      while (waiting.length > 0) {
-        const group = waiting;
-        waiting = [];
-        await readFor(group);
-      }
+      while (waiting.length > 0) await readFor(takeGroup());
     } finally {
       running = false;
     }
+  }
+
+  /** Those who go together: a read can begin in the middle of one commit, not of several. */
+  function takeGroup(): Waiting[] {
+    const broken = waiting.find(({ track }) => track.position.partial !== null)?.track.position.partial?.xid;
+    const fits = ({ track: { position } }: Waiting) =>
+      position.partial === null || position.partial.xid === broken;
+    const group = waiting.filter(fits);
+    waiting = waiting.filter((one) => !fits(one));
+    return group;
   }
 
   async function readFor(group: Waiting[]): Promise<void> {
@@ -59,25 +69,51 @@ export function createReplay(log: LogReader): Replay {
       members.delete(member);
       member.resolve(end);
     };
+    const [first] = group.flatMap(({ track }) => track.position.partial?.xid ?? []);
+
+    /** Waits for those who have enough to read as long as that holds nobody up; else they leave. */
+    async function pace(): Promise<void> {
+      for (const member of [...members]) if (member.track.ended) leave(member, 'full');
+      const full = () => [...members].filter(({ track }) => !track.ended && isFull(track));
+      for (let n = 0; n < LOOKS && waiting.length === 0 && full().length === members.size; n++) {
+        if (members.size === 0) return;
+        await delay(LOOK_MS);
+      }
+      for (const member of full()) leave(member, 'full');
+    }
+
+    /** Hands a commit on to those who lack it, page by page. */
+    async function offer(commit: LoggedCommit, seen: Snapshot): Promise<void> {
+      const takers = [...members].filter(({ track: { position } }) => lacks(position, commit));
+      const whole = (base: Position) =>
+        commit.xid === first
+          ? // It came out of the order of ids.
+            withCommit(base, commit.xid, commit.parts)
+          : withReading(base, { snapshot: seen, id: commit.id });
+      for await (const page of pagesOf(commit)) {
+        for (const taker of takers) if (members.has(taker)) taker.track.take(page, page.offset, whole);
+        if (!page.last) await turn();
+        await pace();
+        if (members.size === 0) return;
+      }
+    }
+
     try {
       const snapshot = await log.read(
         () => ({
           position: leastOf([...members].map(({ track }) => track.position)),
-          first: [...members].flatMap(({ track }) => track.position.partial?.xid ?? []),
+          first: first === undefined ? [] : [first],
         }),
-        ({ prunedXid, stream, snapshot }) => {
+        ({ prunedXid, stream, snapshot: now }) => {
           for (const member of [...members]) {
             if (member.track.stream !== stream) leave(member, 'stream changed');
-            else if (isPruned(member.track.position, prunedXid, snapshot)) leave(member, 'pruned');
+            else if (isPruned(member.track.position, prunedXid, now)) leave(member, 'pruned');
           }
           return members.size > 0;
         },
         async (commit, seen) => {
-          await offer(commit, seen, members);
-          for (const member of [...members]) {
-            const { track } = member;
-            if (track.ended || track.client.bufferedBytes > FULL_BYTES) leave(member, 'full');
-          }
+          await offer(commit, seen);
+          return members.size > 0;
         },
       );
       for (const member of members) {
@@ -99,19 +135,10 @@ export function createReplay(log: LogReader): Replay {
   };
 }
 
-/** Hands a commit on to those who lack it, page by page. */
-async function offer(commit: LoggedCommit, seen: Snapshot, members: ReadonlySet<Waiting>): Promise<void> {
-  const tracks = [...members]
-    .map(({ track }) => track)
-    .filter(({ position }) => partsIn(position, commit.xid, commit.id) < commit.parts);
-  const resumed = new Set(tracks.filter(({ position }) => position.partial?.xid === commit.xid));
-  const wholeOf = (track: Track) => (base: Position) =>
-    resumed.has(track)
-      ? withCommit(base, commit.xid, commit.parts)
-      : withReading(base, { snapshot: seen, id: commit.id });
+function isFull({ client }: Track): boolean {
+  return client.bufferedBytes > FULL_BYTES;
+}
 
-  for await (const page of pagesOf(commit)) {
-    for (const track of tracks) if (!track.ended) track.take(page, page.offset, wholeOf(track));
-    if (!page.last) await turn();
-  }
+function lacks(position: Position, { xid, id, parts }: LoggedCommit): boolean {
+  return partsIn(position, xid, id) < parts;
 }

@@ -5,7 +5,7 @@
  * exactly what its client has got with it, so that a client which leaves in the middle goes on where it was.
  */
 import type { Page } from '../commit.ts';
-import { spellCursor } from '../position/cursor.ts';
+import { readCursor, spellCursor } from '../position/cursor.ts';
 import { type Position, withPartial } from '../position.ts';
 import { encodeChange } from '../protocol.ts';
 import type { Select } from '../router.ts';

@@ -44,14 +44,14 @@ export interface ReadFrom {
 
 export interface LogReader {
   /**
-   * Reads what is missing from a position, null for nothing at all. `begin` gets the snapshot first and says whether to go on; `each` gets
-   * the commits in order. Resolves with the snapshot. Rejects with the database's error; what was handed on before
-   * stands.
+   * Reads what is missing from a position, null for nothing at all. `begin` gets the snapshot first and says whether
+   * to go on; `each` gets the commits in order, and says so too. Resolves with the snapshot. Rejects with the
+   * database's error; what was handed on before stands.
    */
   read(
     from: () => ReadFrom | null,
     begin: (start: ReadStart) => boolean | Promise<boolean>,
-    each: (commit: LoggedCommit, snapshot: Snapshot) => Promise<void>,
+    each: (commit: LoggedCommit, snapshot: Snapshot) => Promise<boolean>,
   ): Promise<Snapshot>;
   /** The same as of a read, without one. */
   reusedFrom(snapshot: Snapshot): Promise<bigint | null>;
@@ -168,7 +168,7 @@ export function createLogReader(pool: pg.Pool): LogReader {
     client: pg.PoolClient,
     from: () => ReadFrom | null,
     begin: (start: ReadStart) => boolean | Promise<boolean>,
-    each: (commit: LoggedCommit, snapshot: Snapshot) => Promise<void>,
+    each: (commit: LoggedCommit, snapshot: Snapshot) => Promise<boolean>,
   ): Promise<Snapshot> {
     const moment = await momentOf(client);
     const { snapshot } = moment;
@@ -192,7 +192,8 @@ export function createLogReader(pool: pg.Pool): LogReader {
         const { body } = commit;
         const bodies =
           body === null ? () => largeBodies(client, commit.xid, skipParts, commit.part) : () => single(body);
-        await each({ xid, id, at: commit.at, parts: commit.part + 1, skipParts, bodies }, snapshot);
+        const logged = { xid, id, at: commit.at, parts: commit.part + 1, skipParts, bodies };
+        if (!(await each(logged, snapshot))) return snapshot;
       }
       if (page.rows.length < PAGE_ROWS) return snapshot;
     }

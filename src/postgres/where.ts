@@ -23,7 +23,6 @@ const TRUTHS = {
   false: 'is false',
   unknown: 'is unknown',
 } as const;
-const TEXT = /^(text|character varying|character|citext|name)\b/;
 
 /** A condition on `alias`, empty where there are no filters, and its parameters, counted from 1. */
 export function whereOf(
@@ -33,25 +32,21 @@ export function whereOf(
 ): { text: string; values: unknown[] } {
   const values: unknown[] = [];
   const conditions = filters.map((filter) => {
-    const type = table.columns.get(filter.column)?.type ?? 'text';
-    const collate = TEXT.test(type) ? ' collate "C"' : '';
-    const column = `${alias}.${pg.escapeIdentifier(filter.column)}`;
-    // A length in the type would cut the literal.
-    const bare = type.replace(/\(\d+(,-?\d+)?\)/, '');
-    switch (filter.operator) {
-      case 'is':
-        return `${column} ${TRUTHS[filter.value]}`;
-      case 'in':
-        values.push([...filter.value]);
-        return `${column} = any ($${values.length}::text[]::${bare}[])`;
-      case 'like':
-      case 'ilike':
-        values.push(filter.value);
-        return `${column} ${filter.operator} $${values.length}`;
-      default:
-        values.push(filter.value);
-        return `${column}${collate} ${COMPARISONS[filter.operator]} $${values.length}::text::${bare}`;
+    const type = table.columns.get(filter.column);
+    if (type === undefined) throw new Error(`the column ${filter.column} was not looked up`);
+    const name = `${alias}.${pg.escapeIdentifier(filter.column)}`;
+    if (filter.operator === 'is') {
+      // A JSON null is written as NULL is, and filters see what is written.
+      const written = type.family === 'other' ? `nullif(pg_catalog.to_jsonb(${name}), 'null')` : name;
+      return `${written} ${TRUTHS[filter.value]}`;
     }
+    values.push(filter.operator === 'in' ? [...filter.value] : filter.value);
+    const literal = `$${values.length}`;
+    if (filter.operator === 'like' || filter.operator === 'ilike')
+      return `${name} ${filter.operator} ${literal}`;
+    const column = type.family === 'text' || type.family === 'char' ? `${name} collate "C"` : name;
+    if (filter.operator === 'in') return `${column} = any (${literal}::text[]::${type.cast}[])`;
+    return `${column} ${COMPARISONS[filter.operator]} ${literal}::text::${type.cast}`;
   });
   return { text: conditions.join(' and '), values };
 }
