@@ -12,6 +12,8 @@ export interface Result {
   readonly figures: Readonly<Record<string, string>>;
   /** What the bound is for: a ratio, unless the measurement has a unit. */
   readonly value: number;
+  /** Said, and not held against the bound: the other side does less than the same work. */
+  readonly unbound?: true;
 }
 
 /** A comparison of rowcast with the barest thing that could stand in its place, both in one run. */

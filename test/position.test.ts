@@ -71,7 +71,7 @@ describe('a position', () => {
           }
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
   });
 
@@ -205,7 +205,7 @@ describe('a cursor', () => {
     // More than there is.
     'ab.1_1_1_.0-zzzzzz',
     'ab.1_1_1_0-zzzzzz.',
-    'ab.1_1_1_.0-lflsz',
+    'ab.1_1_1_.0-255t',
     'ab.zzzzzzzzzzzzz_0_1_.',
     'ab.1_zzzzzzzzzzzzz_1_.',
     'ab.1_1_1_.zzzzzzzzzzzzz',
@@ -225,9 +225,8 @@ describe('a cursor', () => {
   });
 
   it('costs no more than its length allows, however often it says much', () => {
-    const much = '0-lfls';
+    const much = '0-255s';
     for (const cursor of [
-      `ab.1_1_1_.${'r1_1_1_1_'}`,
       `ab.1_1_1_.${Array.from({ length: 4_000 }, () => `.r1_1_1_1_${much}`).join('')}`,
       `ab.1_1_1_${much}.${much}`,
       `ab.1_1_1_.${Array.from({ length: 5_000 }, () => '.r1_1_1_1_').join('')}`,
