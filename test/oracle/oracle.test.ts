@@ -5,7 +5,9 @@ import { runOracle } from './oracle.ts';
 const SECONDS = Number(process.env['ORACLE_SECONDS'] ?? 12);
 const RUNS = Number(process.env['ORACLE_RUNS'] ?? 1);
 const FIRST_SEED = Number(process.env['ORACLE_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
-const TOPICS = (process.env['ORACLE_TOPICS'] ?? 'item').split(' ');
+const TOPICS = (process.env['ORACLE_TOPICS'] ?? 'item item?room=eq.1 item?room=eq.2&version=gte.0').split(
+  ' ',
+);
 
 describe('the oracle', () => {
   for (let run = 0; run < RUNS; run++) {

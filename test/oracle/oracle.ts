@@ -5,9 +5,9 @@
  */
 import { setImmediate as turn } from 'node:timers/promises';
 import { until } from '../harness/facts.ts';
-import { type Instance, startInstance } from '../harness/instance.ts';
 import { startServer } from '../harness/server.ts';
 import { Follower, type FollowerStats } from './follower.ts';
+import { type Node, startNode } from './node.ts';
 import { createRandom, type Random } from './random.ts';
 import { SCHEMA, write } from './writer.ts';
 
@@ -17,10 +17,9 @@ export interface OracleOptions {
   topics: readonly string[];
   /** What is wrong with the world, and how often in a second, about. */
   faults?: Partial<Record<Fault, number>>;
-  env?: Record<string, string>;
 }
 
-export type Fault = 'listener' | 'backends' | 'restart' | 'crash' | 'drain' | 'leave';
+export type Fault = 'listener' | 'backends' | 'restart' | 'crash' | 'drain' | 'kill' | 'leave';
 
 export interface OracleReport extends FollowerStats {
   commits: number;
@@ -34,22 +33,22 @@ const FAULTS: Record<Fault, number> = {
   restart: 0.04,
   crash: 0.04,
   drain: 0.1,
+  kill: 0.1,
   leave: 4,
 };
 const WRITERS = 4;
-const INSTANCES = 2;
+/** The second keeps so few commits in memory that its clients are caught up from the log. */
+const NODES: readonly Record<string, string>[] = [{}, { ROWCAST_RING_BYTES: '64KiB' }];
 
 /** Runs once. Rejects with what differed, and on what seed. */
 export async function runOracle(options: OracleOptions): Promise<OracleReport> {
   const random = createRandom(options.seed);
   const postgres = await startServer({ max_connections: '100' });
-  const instances: (Instance | null)[] = [];
-  const env = { ROWCAST_HEARTBEAT_MS: '500', ...options.env };
+  const nodes: (Node | null)[] = [];
   try {
     await postgres.query(SCHEMA);
-    for (let n = 0; n < INSTANCES; n++) instances.push(await startInstance(postgres.url, env));
-    const urls = () =>
-      instances.flatMap((one) => (one === null ? [] : [`${one.http.replace('http', 'ws')}/ws`]));
+    for (const env of NODES) nodes.push(await startNode(postgres.url, env));
+    const urls = () => nodes.flatMap((node) => node?.url ?? []);
     const followers = options.topics.flatMap((topic, t) =>
       [0, 1, 2].map((n) => new Follower(topic, random.fork(100 + t * 10 + n), urls)),
     );
@@ -57,12 +56,13 @@ export async function runOracle(options: OracleOptions): Promise<OracleReport> {
     const goOn = () => performance.now() < end && followers.every(({ failure }) => failure === null);
     const writers = Array.from({ length: WRITERS }, (_, n) => write(postgres.url, random.fork(n), goOn));
     const following = followers.map((follower) => follow(follower, goOn));
-    const faults = breakThings(random.fork(50), options, { postgres, instances, followers, env }, goOn);
+    const faults = breakThings(random.fork(50), options, { postgres, nodes, followers }, goOn);
 
     const written = (await Promise.all(writers)).reduce((sum, n) => sum + n, 0);
     const broken = await faults;
     await Promise.all(following);
     await compare(postgres, followers);
+    for (const node of nodes) if (node?.died) throw new Error(node.died);
     const total = (key: keyof FollowerStats) => followers.reduce((sum, { stats }) => sum + stats[key], 0);
     return {
       written,
@@ -75,7 +75,7 @@ export async function runOracle(options: OracleOptions): Promise<OracleReport> {
   } catch (error) {
     throw new Error(`the oracle differs; again with ORACLE_SEED=${options.seed}`, { cause: error });
   } finally {
-    for (const instance of instances) await instance?.stop();
+    for (const node of nodes) await node?.end('SIGKILL');
     await postgres.dispose();
   }
 }
@@ -96,13 +96,12 @@ async function breakThings(
   { faults, durationMs }: OracleOptions,
   world: {
     postgres: Awaited<ReturnType<typeof startServer>>;
-    instances: (Instance | null)[];
+    nodes: (Node | null)[];
     followers: readonly Follower[];
-    env: Record<string, string>;
   },
   goOn: () => boolean,
 ): Promise<number> {
-  const { postgres, instances, followers, env } = world;
+  const { postgres, nodes, followers } = world;
   const rates = { ...FAULTS, ...faults };
   const kinds = Object.entries(rates) as [Fault, number][];
   const sum = kinds.reduce((total, [, rate]) => total + rate, 0);
@@ -135,12 +134,12 @@ async function breakThings(
     else if (fault === 'crash') await postgres.stop('immediate').then(postgres.start);
     else if (fault === 'leave') followers[random.below(followers.length)]?.drop();
     else {
-      const n = random.below(instances.length);
-      const instance = instances[n];
-      if (!instance) continue;
-      instances[n] = null;
-      await instance.stop();
-      instances[n] = await startInstance(postgres.url, env);
+      const n = random.below(nodes.length);
+      const node = nodes[n];
+      if (!node) continue;
+      nodes[n] = null;
+      await node.end(fault === 'kill' ? 'SIGKILL' : 'SIGTERM');
+      nodes[n] = await startNode(postgres.url, NODES[n] ?? {});
     }
   }
   return broken;
