@@ -2,14 +2,27 @@
 import { Command } from 'commander';
 import { bulk } from './bulk.ts';
 import { fanOut, saturation } from './fan-out.ts';
+import { filters } from './filters.ts';
 import { idle } from './idle.ts';
 import { latency } from './latency.ts';
 import { type Bound, holds, type Measurement, type Result } from './measurement.ts';
+import { resume } from './resume.ts';
 import { describeMachine } from './rig/machine.ts';
 import { type Bench, startBench } from './rig/rig.ts';
+import { snapshot } from './snapshot.ts';
 import { writer } from './writer.ts';
 
-const MEASUREMENTS: readonly Measurement[] = [writer, bulk, latency, fanOut, saturation, idle];
+const MEASUREMENTS: readonly Measurement[] = [
+  writer,
+  bulk,
+  latency,
+  fanOut,
+  saturation,
+  idle,
+  filters,
+  resume,
+  snapshot,
+];
 const NAMES = MEASUREMENTS.map(({ name }) => name).join(', ');
 
 const { only, quick } = new Command('bench')

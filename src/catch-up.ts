@@ -6,7 +6,7 @@
  * one turn: the last frames are sent, and the socket hears the topic from there on. It promises that the client gets
  * what it lacks exactly once, and that no client makes another wait, nor itself be held in memory beyond a bound.
  */
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { overRows, parseOrder, type RowsOptions } from './catch-up/order.ts';
 import { FULL_BYTES, type Replay } from './catch-up/replay.ts';
 import { Track } from './catch-up/track.ts';
@@ -187,6 +187,8 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
       last = page;
       count += page.length;
       if (count > limits.maxRows) throw overRows(limits);
+      // Others have their turn between two pages.
+      await turn();
       await drained({ client, subscription });
     });
     if (subscription.hasEnded) return;

@@ -7,7 +7,7 @@
 import type { TableChange } from './commit.ts';
 import { allHold, type Matcher } from './matching/condition.ts';
 import { staleTopic } from './matching/filters.ts';
-import { rowsOf } from './matching/row.ts';
+import { type Rows, rowsOf } from './matching/row.ts';
 import type { Effect } from './protocol.ts';
 
 export {
@@ -32,9 +32,24 @@ export function effectOf(before: boolean, after: boolean): Effect | null {
  * where the change lacks a column or has a value that the filters were not made for: the table is another one now.
  */
 export function matchChange({ conditions }: Matcher, change: TableChange): Effect | null {
-  const { before, after } = rowsOf(change, new Set(conditions.map(({ column }) => column)));
+  const { before, after } = scannedRows(
+    change,
+    conditions.map(({ column }) => column),
+  );
   const matched = before !== null && allHold(conditions, before);
   const matches = after === before ? matched : after !== null && allHold(conditions, after);
   if (matched === undefined || matches === undefined) throw staleTopic(change.table);
   return effectOf(matched, matches);
+}
+
+/** Changes of the ring are looked at by every client that comes back, mostly for the same columns. */
+const scanned = new WeakMap<TableChange, { columns: string; rows: Rows }>();
+
+function scannedRows(change: TableChange, wanted: readonly string[]): Rows {
+  const columns = wanted.join('\n');
+  const known = scanned.get(change);
+  if (known?.columns === columns) return known.rows;
+  const rows = rowsOf(change, new Set(wanted));
+  scanned.set(change, { columns, rows });
+  return rows;
 }

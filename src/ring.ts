@@ -56,7 +56,7 @@ const OVERHEAD_BYTES = 200;
 /** Creates an empty ring, which serves nothing until it is restarted. */
 export function createRing(maxBytes: number): Ring {
   /** Those before `head` are gone. Entries are numbered as they come; `first` is the number of the one at `head`. */
-  let entries: Entry[] = [];
+  let entries: (Entry | undefined)[] = [];
   let head = 0;
   let first = 0;
   let bytes = 0;
@@ -102,6 +102,7 @@ export function createRing(maxBytes: number): Ring {
     bytes -= oldest.bytes;
     oldest.cursors.forEach(forget);
     floor = { cursor: oldest.pages.at(-1)?.cursor ?? '', position: null };
+    entries[head] = undefined;
     head++;
     first++;
     if (head > 1000 && head > entries.length / 2) {
@@ -147,6 +148,7 @@ export function createRing(maxBytes: number): Ring {
     restart,
     add(page) {
       if (floor === null) return;
+      remembered = null;
       if (page.first) skipping = false;
       const entry = skipping ? undefined : page.first ? open(page) : entries.at(-1);
       if (entry !== undefined) {
@@ -167,11 +169,17 @@ export function createRing(maxBytes: number): Ring {
     },
     missing(cursor, position) {
       const number = numbers.get(cursor);
-      if (number !== undefined) return { commits: entries.slice(head + number - first), exact: true };
+      if (number !== undefined) {
+        return { commits: present(entries.slice(head + number - first)), exact: true };
+      }
       if (remembered?.cursor !== cursor || remembered.end !== end()) {
         remembered = { cursor, end: end(), missing: search(position) };
       }
       return remembered.missing;
     },
   };
+}
+
+function present(entries: readonly (Entry | undefined)[]): Entry[] {
+  return entries.filter((entry) => entry !== undefined);
 }

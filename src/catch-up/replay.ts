@@ -53,11 +53,11 @@ export function createReplay(log: LogReader): Replay {
     }
   }
 
-  /** Those who go together: a read can begin in the middle of one commit, not of several. */
+  /** Those who go together: where one was broken off in the middle of a commit, others would get that out of order. */
   function takeGroup(): Waiting[] {
-    const broken = waiting.find(({ track }) => track.position.partial !== null)?.track.position.partial?.xid;
-    const fits = ({ track: { position } }: Waiting) =>
-      position.partial === null || position.partial.xid === broken;
+    const brokenIn = ({ track }: Waiting) => track.position.partial?.xid;
+    const [first] = waiting;
+    const fits = (one: Waiting) => first !== undefined && brokenIn(one) === brokenIn(first);
     const group = waiting.filter(fits);
     waiting = waiting.filter((one) => !fits(one));
     return group;
@@ -69,7 +69,7 @@ export function createReplay(log: LogReader): Replay {
       members.delete(member);
       member.resolve(end);
     };
-    const [first] = group.flatMap(({ track }) => track.position.partial?.xid ?? []);
+    const first = group[0]?.track.position.partial?.xid;
 
     /** Waits for those who have enough to read as long as that holds nobody up; else they leave. */
     async function pace(): Promise<void> {
