@@ -35,7 +35,7 @@ comment on column rowcast.log.xid is 'The transaction.';
 comment on column rowcast.log.part is '0; 1, 2, … for what followed after constraints were fired before the end of the transaction.';
 comment on column rowcast.log.at is 'When the transaction came to its end.';
 comment on column rowcast.log.chunks is 'How many rows of rowcast.chunk come before body.';
-comment on column rowcast.log.body is 'Changes, one a line: ticket, operation and table, a tab, and the rest of the change in its wire form. In the order of their tickets they are in order.';
+comment on column rowcast.log.body is 'Changes, one a line: ticket, operation, table (its oid and its name), a tab, and the rest of the change in its wire form. In the order of their tickets they are in order.';
 
 create table if not exists rowcast.chunk (
   slot   int2   not null,

@@ -5,9 +5,10 @@
 -- savepoint takes its lines with it, and spilled into rowcast.chunk past a few KB. A deferred constraint trigger on that
 -- row, which fires once, at the end, completes the row and sends one NOTIFY.
 --
--- A line is `ticket operation table TAB rest NEWLINE`. A statement's ticket is where the write-ahead log stood when it
--- began. It is captured when it ends, after the statements that its triggers ran, so lines are sorted by ticket when
--- they are read: each row's versions then come in the order in which they were made.
+-- A line is `ticket operation oid table TAB rest NEWLINE`: the table by its oid, which stays, and by the name that it
+-- has then. A statement's ticket is where the write-ahead log stood when it began. It is captured when it ends, after
+-- the statements that its triggers ran, so lines are sorted by ticket when they are read: each row's versions then come
+-- in the order in which they were made.
 --
 -- The settings, all local to the transaction:
 --   rowcast.begun_<depth>_<oid>  the ticket of the last statement on that table that began at that trigger depth
@@ -284,7 +285,7 @@ begin
   then
     insert into rowcast.log (slot, id, xid, part, at, chunks, body)
       select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), 0, clock_timestamp(), 0, few.lines
-        from (select string_agg(concat('0 i ', tg_relid::regclass, E'\t"key":') || jsonb_set('{}', tg_argv, n.j #> tg_argv)::text
+        from (select string_agg(concat('0 i ', tg_relid, ' ', tg_relid::regclass, E'\t"key":') || jsonb_set('{}', tg_argv, n.j #> tg_argv)::text
                                 || concat(',"new":', n.j, E'\n'), '') as lines
                 from (select to_jsonb(n.*) as j from new_rows n limit 300) n) few
        where case when octet_length(few.lines) < 7900 then set_config('rowcast.state', 'open', true) = 'open' end;
@@ -299,7 +300,7 @@ begin
   end if;
   shape := rowcast.shape(tg_relid);
   for line in
-    select concat(ticket, ' i ', tg_relid::regclass, E'\t"key":',
+    select concat(ticket, ' i ', tg_relid, ' ', tg_relid::regclass, E'\t"key":',
                   case cardinality(shape.keys) when 1 then jsonb_build_object(shape.keys[1], r.j -> shape.keys[1]) else rowcast.key_of(r.j, shape.keys) end,
                   ',"new":', case when shape.columns is null then r.j else rowcast.published(r.j, shape.columns) end, E'\n')
       from (select to_jsonb(n.*) as j from new_rows n offset 0) r
@@ -329,7 +330,7 @@ begin
   then
     insert into rowcast.log (slot, id, xid, part, at, chunks, body)
       select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), 0, clock_timestamp(), 0, one.line
-        from (select count(*), string_agg(concat('0 u ', tg_relid::regclass, E'\t"key":') || jsonb_set('{}', tg_argv, n.j #> tg_argv)::text
+        from (select count(*), string_agg(concat('0 u ', tg_relid, ' ', tg_relid::regclass, E'\t"key":') || jsonb_set('{}', tg_argv, n.j #> tg_argv)::text
                                           || concat(',"new":', n.j, ',"old":') || rowcast.changed(o.j, n.j)::text || E'\n', '')
                                filter (where o.j #> tg_argv = n.j #> tg_argv) as line
                 from (select to_jsonb(o.*) as j from old_rows o limit 2) o, (select to_jsonb(n.*) as j from new_rows n limit 2) n) one
@@ -365,9 +366,9 @@ begin
         from before b full join after a on b.key = a.key and b.twin = a.twin
     )
     select case p.turn
-             when 0 then concat(ticket, ' d ', tg_relid::regclass, E'\t"key":', p.old_key, ',"old":', p.old_row, E'\n')
-             when 1 then concat(ticket, ' u ', tg_relid::regclass, E'\t"key":', p.new_key, ',"new":', p.new_row, ',"old":', rowcast.changed(p.old_row, p.new_row), E'\n')
-             else concat(ticket, ' i ', tg_relid::regclass, E'\t"key":', p.new_key, ',"new":', p.new_row, E'\n')
+             when 0 then concat(ticket, ' d ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', p.old_key, ',"old":', p.old_row, E'\n')
+             when 1 then concat(ticket, ' u ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', p.new_key, ',"new":', p.new_row, ',"old":', rowcast.changed(p.old_row, p.new_row), E'\n')
+             else concat(ticket, ' i ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', p.new_key, ',"new":', p.new_row, E'\n')
            end
       from pairs p where p.turn <> 1 or p.old_row::text <> p.new_row::text
      order by p.turn, p.place
@@ -392,7 +393,7 @@ declare
   lines  text := '';
 begin
   for line in
-    select concat(ticket, ' d ', tg_relid::regclass, E'\t"key":',
+    select concat(ticket, ' d ', tg_relid, ' ', tg_relid::regclass, E'\t"key":',
                   case cardinality(shape.keys) when 1 then jsonb_build_object(shape.keys[1], r.j -> shape.keys[1]) else rowcast.key_of(r.j, shape.keys) end,
                   ',"old":', case when shape.columns is null then r.j else rowcast.published(r.j, shape.columns) end, E'\n')
       from (select to_jsonb(o.*) as j from old_rows o offset 0) r
@@ -411,7 +412,7 @@ comment on function rowcast.capture_delete() is 'Trigger after each DELETE on a 
 create or replace function rowcast.capture_truncate() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  perform rowcast.add_lines(rowcast.ticket(pg_trigger_depth(), tg_relid), concat(rowcast.ticket(pg_trigger_depth(), tg_relid), ' t ', tg_relid::regclass, E'\t\n'));
+  perform rowcast.add_lines(rowcast.ticket(pg_trigger_depth(), tg_relid), concat(rowcast.ticket(pg_trigger_depth(), tg_relid), ' t ', tg_relid, ' ', tg_relid::regclass, E'\t\n'));
   return new;
 end $$;
 comment on function rowcast.capture_truncate() is 'Trigger after each TRUNCATE of a watched table.';
@@ -476,14 +477,14 @@ begin
   end if;
   if old_key = new_key then
     if old_row::text <> new_row::text then
-      perform rowcast.add_lines(ticket, concat(ticket, ' u ', root, E'\t"key":', new_key, ',"new":', new_row, ',"old":', rowcast.changed(old_row, new_row), E'\n'));
+      perform rowcast.add_lines(ticket, concat(ticket, ' u ', root::oid, ' ', root, E'\t"key":', new_key, ',"new":', new_row, ',"old":', rowcast.changed(old_row, new_row), E'\n'));
     end if;
   else
     if old_key is not null then
-      perform rowcast.add_lines(ticket, concat(ticket, ' d ', root, E'\t"key":', old_key, ',"old":', old_row, E'\n'));
+      perform rowcast.add_lines(ticket, concat(ticket, ' d ', root::oid, ' ', root, E'\t"key":', old_key, ',"old":', old_row, E'\n'));
     end if;
     if new_key is not null then
-      perform rowcast.add_lines(ticket, concat(ticket, ' i ', root, E'\t"key":', new_key, ',"new":', new_row, E'\n'));
+      perform rowcast.add_lines(ticket, concat(ticket, ' i ', root::oid, ' ', root, E'\t"key":', new_key, ',"new":', new_row, E'\n'));
     end if;
   end if;
   return new;
@@ -503,7 +504,7 @@ begin
   end if;
   shape := rowcast.part_shape(root, tg_relid);
   for gone in execute format('select to_jsonb(t.*) as j from only %s t', tg_relid::regclass) loop
-    perform rowcast.add_lines(ticket, concat(ticket, ' d ', root, E'\t"key":', rowcast.key_of(gone.j, shape.keys), ',"old":', rowcast.published(gone.j, shape.columns), E'\n'));
+    perform rowcast.add_lines(ticket, concat(ticket, ' d ', root::oid, ' ', root, E'\t"key":', rowcast.key_of(gone.j, shape.keys), ',"old":', rowcast.published(gone.j, shape.columns), E'\n'));
   end loop;
   return new;
 end $$;

@@ -209,7 +209,7 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   ticket bigint := pg_current_wal_insert_lsn() - '0/0'::pg_lsn;
 begin
-  perform rowcast.add_lines(ticket, concat(ticket, ' ', operation, ' ', relation, E'\t\n'));
+  perform rowcast.add_lines(ticket, concat(ticket, ' ', operation, ' ', relation::oid, ' ', relation, E'\t\n'));
 end $$;
 comment on function rowcast.tell_watching(regclass, text) is 'Tells running instances, in the order of commits, that the settings of a table changed (w) or are gone (x).';
 

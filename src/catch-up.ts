@@ -7,6 +7,7 @@
  * what it lacks exactly once, and that no client makes another wait, nor itself be held in memory beyond a bound.
  */
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
+import { faultOf, isOfTable } from './catch-up/fault.ts';
 import { overRows, parseOrder, type RowsOptions } from './catch-up/order.ts';
 import { FULL_BYTES, type Replay } from './catch-up/replay.ts';
 import { Track } from './catch-up/track.ts';
@@ -33,6 +34,8 @@ export interface CatchUpOptions {
   replay: Replay;
   rows: RowReader;
   tables: { find(schema: string, name: string): Promise<WatchedTable | undefined> };
+  /** A table is not what the catalog says. */
+  onStale(): void;
   observe: Observe;
   limits: RowsOptions;
 }
@@ -45,7 +48,7 @@ const MAX_INEXACT = 256;
 const DRAIN_MS = 30_000;
 
 export function createCatchUp(options: CatchUpOptions): CatchUp {
-  const { feed, log, ring, router, replay, rows, tables, observe, limits } = options;
+  const { feed, log, ring, router, replay, rows, tables, onStale, observe, limits } = options;
 
   /** Brings a track to the ring, out of the ring, and live. */
   async function join(track: Track): Promise<ResetReason | null> {
@@ -133,10 +136,9 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
     }
   }
 
-  async function tableOf({ parsed }: HeldTopic): Promise<WatchedTable> {
+  async function tableOf({ relation, parsed }: HeldTopic): Promise<WatchedTable> {
     const table = await tables.find(parsed.schema, parsed.table);
-    if (table === undefined)
-      throw new ProtocolError('unavailable', 'the table is being changed; subscribe again');
+    if (table?.relation !== relation) throw tableChanged();
     return table;
   }
 
@@ -191,6 +193,7 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
       await turn();
       await drained({ client, subscription });
     });
+    if (moment === null) throw tableChanged();
     if (subscription.hasEnded) return;
     const position = positionAt(moment.snapshot);
     const cursor = spellCursor(moment.stream, position);
@@ -214,9 +217,16 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
       if (error instanceof Gone) return;
       if (error instanceof ProtocolError) throw error;
       observe({ type: 'feed.read_failed', reason: 'snapshot', error: reasonOf(error), retryInMs: 0 });
+      if (isOfTable(error)) throw tableChanged(error);
       throw new ProtocolError('unavailable', faultOf(error), { cause: error });
     }
   };
+
+  /** What to say where the table is no longer what the topic was made for; the tables are looked at anew. */
+  function tableChanged(cause?: unknown): ProtocolError {
+    onStale();
+    return new ProtocolError('unavailable', 'the table has just been changed; subscribe again', { cause });
+  }
 }
 
 /** What was broken off in the middle goes on before anything else. */
@@ -227,10 +237,3 @@ function brokenFirst(commits: readonly RingCommit[], { position }: Track): reado
 
 /** Nobody waits for the rest. */
 class Gone extends Error {}
-
-function faultOf(error: unknown): string {
-  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : '';
-  if (code === '57014')
-    return 'the snapshot took longer than it may; add filters, a limit, or an index for its order';
-  return 'the database cannot be read now; try again after a while';
-}

@@ -7,7 +7,9 @@
 import { canonicalTopic, OPS, type Op } from './topic.ts';
 
 export interface TableChange {
-  /** The table as a canonical topic spells it, `public.messages`. */
+  /** The table's oid: what it is, whatever it is called. */
+  readonly relation: number;
+  /** What it was called, as a canonical topic spells it, `public.messages`. */
   readonly table: string;
   readonly op: Op;
   /** The wire text of the change, a JSON object, without `effect`. */
@@ -38,7 +40,7 @@ export interface Lines {
 const OPERATIONS: Readonly<Record<string, Op>> = { i: 'insert', u: 'update', d: 'delete', t: 'truncate' };
 
 /**
- * Reads a body of the log: lines of `ticket operation table TAB rest`, in any order; gives the changes in the order
+ * Reads a body of the log: lines of `ticket operation oid table TAB rest`, in any order; gives the changes in the order
  * of their tickets. Throws on anything else: the log is ours alone.
  */
 export function readLines(body: string): Lines {
@@ -53,13 +55,19 @@ export function readLines(body: string): Lines {
     const space = body.indexOf(' ', start);
     const ticket = Number(body.slice(start, space));
     const operation = body.charAt(space + 1);
-    const table = tableOf(body.slice(space + 3, tab));
+    const afterOid = body.indexOf(' ', space + 3);
+    const table = tableOf(body.slice(afterOid + 1, tab));
     const op = OPERATIONS[operation];
     if (op !== undefined) {
       const rest = end > tab + 1 ? `,${body.slice(tab + 1, end)}` : '';
       lines.push({
         ticket,
-        change: { table: table.key, op, wire: `{"op":"${op}","table":${table.json}${rest}}` },
+        change: {
+          relation: Number(body.slice(space + 3, afterOid)),
+          table: table.key,
+          op,
+          wire: `{"op":"${op}","table":${table.json}${rest}}`,
+        },
       });
       if (ticket < last) sorted = false;
       last = ticket;

@@ -15,6 +15,14 @@ import { withEffect } from './router/effect.ts';
 import { type Routed, TableIndex } from './router/table-index.ts';
 import { canonicalTopic, OPS, type TableTopic, type Topic } from './topic.ts';
 
+/** What a topic stands for. Without a matcher it takes every change of its ops. */
+export interface Target {
+  /** The table's oid: changes are found by it, whatever the table is called. */
+  readonly relation: number;
+  readonly parsed: TableTopic;
+  readonly matcher: Matcher | undefined;
+}
+
 export type { Matcher } from './matching.ts';
 
 /**
@@ -24,8 +32,8 @@ export type { Matcher } from './matching.ts';
 export type Select = (change: TableChange) => string | undefined;
 
 export interface Router {
-  /** Frames of the topic are published from now on. Without a matcher it takes every change of its ops. */
-  add(topic: Topic, parsed: TableTopic, matcher?: Matcher): void;
+  /** Frames of the topic are published from now on. */
+  add(topic: Topic, target: Target): void;
   /** Nothing more is published of it, not even what waits. */
   remove(topic: Topic): void;
   /** Publishes what the page has for the topics. Gives how many bytes that was, each topic counted once. */
@@ -49,7 +57,10 @@ export interface RouterOptions {
   publish(topic: Topic, frame: string): void;
   /** The feed's cursor. */
   cursor(): string;
-  /** A topic has become stale: whoever holds it must be told. Called once a page, after its frames. */
+  /**
+   * A topic has become stale, or its table has another name: whoever holds it must be told. Called once a page, after
+   * its frames.
+   */
   onStale?(): void;
   observe: Observe;
 }
@@ -64,7 +75,11 @@ interface Held {
 
 interface Route extends Routed {
   readonly topic: Topic;
+  readonly relation: number;
+  /** What the topic calls the table. */
   readonly table: string;
+  /** It was told of: the table has another name by now. */
+  renamed: boolean;
   /** Of the page being routed. */
   fresh: string[];
   held: Held | undefined;
@@ -73,10 +88,11 @@ interface Route extends Routed {
 /** Creates a router without topics. */
 export function createRouter({ publish, cursor, onStale, observe }: RouterOptions): Router {
   const routes = new Map<Topic, Route>();
-  const byTable = new Map<string, TableIndex<Route>>();
+  const byRelation = new Map<number, TableIndex<Route>>();
   const stale = new Set<Topic>();
   const waiting = new Set<Route>();
   let settled = true;
+  let lookAgain = false;
   // The cursor before the page to come; where none has come yet, the one that the first topic began at.
   let previous: string | undefined;
   let frames = 0;
@@ -92,16 +108,24 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
   /** The topics that the page has something for, each with its fresh changes. */
   function distribute(page: Page): Route[] {
     const touched: Route[] = [];
+    let called = '';
     const findings = {
       take(route: Route, wire: string) {
         if (route.fresh.length === 0) touched.push(route);
         route.fresh.push(wire);
+        if (route.table === called || route.renamed) return;
+        route.renamed = true;
+        lookAgain = true;
       },
       stale({ topic }: Route) {
+        lookAgain ||= !stale.has(topic);
         stale.add(topic);
       },
     };
-    for (const change of page.changes) byTable.get(change.table)?.find(change, findings);
+    for (const change of page.changes) {
+      called = change.table;
+      byRelation.get(change.relation)?.find(change, findings);
+    }
     return touched;
   }
 
@@ -126,16 +150,18 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
     get settled() {
       return settled;
     },
-    add(topic, { schema, table, ops }, matcher) {
+    add(topic, { relation, parsed, matcher }) {
+      const { schema, table, ops } = parsed;
       if (routes.has(topic)) throw new Error(`the topic ${topic} is routed already`);
       previous ??= cursor();
       const key = canonicalTopic({ kind: 'table', schema, table, ops: OPS, filters: [] });
-      const route: Route = { topic, table: key, ops, matcher, fresh: [], held: undefined };
+      const name = { topic, relation, table: key, renamed: false };
+      const route: Route = { ...name, ops, matcher, fresh: [], held: undefined };
       routes.set(topic, route);
-      let index = byTable.get(key);
+      let index = byRelation.get(relation);
       if (index === undefined) {
         index = new TableIndex();
-        byTable.set(key, index);
+        byRelation.set(relation, index);
       }
       index.add(route);
     },
@@ -145,15 +171,14 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
       routes.delete(topic);
       waiting.delete(route);
       stale.delete(topic);
-      const index = byTable.get(route.table);
+      const index = byRelation.get(route.relation);
       index?.remove(route);
-      if (index?.size === 0) byTable.delete(route.table);
+      if (index?.size === 0) byRelation.delete(route.relation);
     },
     route(page) {
       frames = 0;
       bytes = 0;
       if (page.first) forget();
-      const staleBefore = stale.size;
       const touched = distribute(page);
       const before = previous ?? page.cursor;
       release(page);
@@ -170,14 +195,15 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
       previous = page.cursor;
       settled = page.last;
       if (frames > 0) observe({ type: 'frame.published', frames, bytes });
-      if (stale.size > staleBefore) onStale?.();
+      if (lookAgain) onStale?.();
+      lookAgain = false;
       return bytes;
     },
     cursorOf: (topic) => routes.get(topic)?.held?.before ?? cursor(),
     select(topic) {
       const route = routes.get(topic);
       return (change) => {
-        if (route === undefined || route.table !== change.table || !route.ops.includes(change.op))
+        if (route === undefined || route.relation !== change.relation || !route.ops.includes(change.op))
           return undefined;
         return wireFor(route, change);
       };

@@ -18,7 +18,7 @@ import { createHub } from './hub.ts';
 import { createFilters } from './matching.ts';
 import { createMetrics } from './metrics.ts';
 import { type Observation, type Observe, reasonOf } from './observation.ts';
-import { createCatalog } from './postgres/catalog.ts';
+import { createCatalog, TABLES_STATE } from './postgres/catalog.ts';
 import { checkDatabase } from './postgres/check.ts';
 import { createListener } from './postgres/listener.ts';
 import { createLiterals } from './postgres/literals.ts';
@@ -147,6 +147,7 @@ async function start(
     replay: createReplay(catchUpLog),
     rows: createRowReader(catchUpPool, STATEMENT_TIMEOUT_MS),
     tables: catalog,
+    onStale: lookAgain,
     observe,
     limits: { maxRows: MAX_SNAPSHOT_ROWS },
   });
@@ -158,6 +159,7 @@ async function start(
     onConnected: feed.onConnected,
     onLost: feed.onLost,
     onNotification: feed.onNotification,
+    watch: { expression: TABLES_STATE, onChanged: lookAgain },
   });
   const pruner = createPruner({
     pool,

@@ -493,6 +493,7 @@ describe('literals', () => {
 describe('a change’s rows', () => {
   const wanted = new Set(['a', 'b"é']);
   const change = (op: TableChange['op'], rest: string): TableChange => ({
+    relation: 1,
     table: 'public.m',
     op,
     wire: `{"op":"${op}","table":"s.\\"new\\":{",${rest}}`,
@@ -636,7 +637,12 @@ describe('patterns', () => {
 });
 
 function insertOf(rest: string): TableChange {
-  return { table: 'public.pot', op: 'insert', wire: `{"op":"insert","table":"public.pot",${rest}}` };
+  return {
+    relation: 1,
+    table: 'public.pot',
+    op: 'insert',
+    wire: `{"op":"insert","table":"public.pot",${rest}}`,
+  };
 }
 
 function isAllowed({ column: name, operator }: Filter, { columns }: WatchedTable): boolean {

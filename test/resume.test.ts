@@ -21,6 +21,10 @@ beforeAll(async () => {
     'another instance': await start(),
     'one whose ring does not reach back': await start({ ROWCAST_RING_BYTES: '64KiB' }),
   };
+  // Other databases of the server go on meanwhile: from here on each has a snapshot from after they were all there.
+  await insert(0);
+  for (const { observed } of Object.values(instances)) await observed.next('feed.commit');
+  await quiet();
 });
 afterAll(async () => {
   for (const instance of Object.values(instances)) await instance.stop();

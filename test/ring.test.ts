@@ -10,7 +10,7 @@ import { Follower, History, type Known, LINES, type Transaction } from './harnes
 const spell = (position: Position) => spellCursor('s', position);
 
 function pageOf(page: Partial<Page>, lines: number, chars: number): Page {
-  const change = { table: 'public.t', op: 'insert', wire: 'x'.repeat(chars) } as const;
+  const change = { relation: 1, table: 'public.t', op: 'insert', wire: 'x'.repeat(chars) } as const;
   return {
     xid: 1n,
     id: 1n,

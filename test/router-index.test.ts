@@ -17,6 +17,9 @@ const INT: ColumnType = {
 };
 const columns = new Map(['a', 'b', 'c'].map((name) => [name, INT]));
 
+/** The oid of the table. */
+const M = 16_384;
+
 interface Route {
   readonly topic: Topic;
   readonly ops: TableTopic['ops'];
@@ -36,7 +39,7 @@ function changeOf(before: object | null, after: object | null): TableChange {
   const parts = [`"op":"${op}"`, `"table":"public.m"`, `"key":{"id": 1}`];
   if (after !== null) parts.push(`"new":${JSON.stringify(after)}`);
   if (before !== null) parts.push(`"old":${JSON.stringify(before)}`);
-  return { table: 'public.m', op, wire: `{${parts.join(',')}}` };
+  return { relation: M, table: 'public.m', op, wire: `{${parts.join(',')}}` };
 }
 
 /** What the change is to whom: the topic and the last word of its text. */
@@ -128,6 +131,7 @@ describe('the index', () => {
   it('passes truncate to all that take it, whatever they filter', () => {
     const index = indexOf('m', 'm?a=eq.1', 'm?a=in.()', 'm?b=gt.5', 'm:insert?a=eq.1');
     const truncate: TableChange = {
+      relation: M,
       table: 'public.m',
       op: 'truncate',
       wire: '{"op":"truncate","table":"public.m"}',
@@ -140,6 +144,7 @@ describe('the index', () => {
   it('compares numbers of a row as numbers', () => {
     const index = indexOf('m?a=eq.7', 'm?a=eq.9007199254740993');
     const change = (value: string): TableChange => ({
+      relation: M,
       table: 'public.m',
       op: 'insert',
       wire: `{"op":"insert","table":"public.m","key":{"id": 1},"new":{"id": 1, "a": ${value}}}`,
@@ -203,7 +208,7 @@ describe('the router', () => {
         const parsed = parseTopic(text);
         if (parsed.kind !== 'table') throw new Error(`${text} is no table`);
         const { topic, matcher } = routeOf(text);
-        router.add(topic, parsed, matcher);
+        router.add(topic, { relation: M, parsed, matcher });
         return topic;
       },
       commit(...changes: TableChange[]) {

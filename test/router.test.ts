@@ -5,11 +5,12 @@ import type { Observation } from '../src/observation.ts';
 import { withEffect } from '../src/router/effect.ts';
 import { createRouter, type Matcher } from '../src/router.ts';
 import { canonicalTopic, type Op, parseTopic, type Topic } from '../src/topic.ts';
+import { relationOf } from './harness/relation.ts';
 
 const AT = '2026-01-02T03:04:05Z';
 
-function change(op: Op, id: string, table = 'public.m'): TableChange {
-  return { table, op, wire: `{"op":"${op}","table":"${table}","key":{"id":${id}}}` };
+function change(op: Op, id: string, table = 'public.m', relation = relationOf(table)): TableChange {
+  return { relation, table, op, wire: `{"op":"${op}","table":"${table}","key":{"id":${id}}}` };
 }
 
 function setUp() {
@@ -34,7 +35,7 @@ function setUp() {
       const parsed = parseTopic(text);
       if (parsed.kind !== 'table') throw new Error(`${text} is no table`);
       const topic = canonicalTopic(parsed);
-      router.add(topic, parsed, matcher);
+      router.add(topic, { relation: relationOf(`${parsed.schema}.${parsed.table}`), parsed, matcher });
       return topic;
     },
     /** Routes one page; gives what was published: topic, cursor, the ids of the changes, `more`. */

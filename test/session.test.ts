@@ -100,8 +100,8 @@ describe('a session', () => {
   });
 
   it('tells a table that is not for the client from one that is not there by nothing', async () => {
-    endpoint.tables.set('public.mine', { table: 'public.mine', access: 'authenticated' });
-    endpoint.tables.set('public.ours', { table: 'public.ours', access: 'scoped' });
+    endpoint.tables.set('public.mine', { relation: 1, table: 'public.mine', access: 'authenticated' });
+    endpoint.tables.set('public.ours', { relation: 2, table: 'public.ours', access: 'scoped' });
     const about = async (name: string) =>
       JSON.stringify(await answerTo({ type: 'subscribe', id: 'a', topic: name })).replaceAll(name, 'NAME');
     const unknown = await about('none');
@@ -351,7 +351,7 @@ describe('when the tables change', () => {
     endpoint.commit([inserted(1), inserted(2, 'public.rooms')]);
     expect(await socket.next('change')).toMatchObject({ topic: 'public.rooms' });
     expect(endpoint.hub.subscriptions).toBe(1);
-    endpoint.tables.set('public.rooms', { table: 'public.rooms', access: 'authenticated' });
+    endpoint.tables.set('public.rooms', { relation: 3, table: 'public.rooms', access: 'authenticated' });
     await endpoint.hub.onCatalogChanged();
     expect(await socket.next('error')).toMatchObject({ code: 'bad_topic', id: 'rooms' });
   });
@@ -361,7 +361,7 @@ describe('when the tables change', () => {
       async filters(parsed) {
         // A change while the literals are cast.
         if (filtered.tables.delete('public.rooms')) await filtered.hub.onCatalogChanged();
-        return { parsed, matcher: { conditions: [] } };
+        return { parsed, matcher: { conditions: [], types: '' } };
       },
     });
     try {

@@ -11,6 +11,8 @@ import { canonicalTopic, OPS, parseTopic, type TableTopic, type Topic } from '..
 
 /** What is asked of a watched table here. */
 export interface ReadableTable {
+  /** Its oid. */
+  readonly relation: number;
   readonly table: string;
   readonly access: 'public' | 'authenticated' | 'scoped';
 }
@@ -22,17 +24,21 @@ export interface Tables<T extends ReadableTable = ReadableTable> {
 
 /** A topic as it can be held: `matcher` is there where it has filters. */
 export interface Resolved {
+  /** The table that it names, by its oid. */
+  readonly relation: number;
   readonly parsed: TableTopic;
   readonly matcher: Matcher | undefined;
 }
 
 /** Turns a topic's filters into their canonical form and a matcher. Throws `bad_topic` where they cannot be. */
-export type ResolveFilters<T extends ReadableTable> = (topic: TableTopic, table: T) => Promise<Resolved>;
+export type ResolveFilters<T extends ReadableTable> = (
+  topic: TableTopic,
+  table: T,
+) => Promise<Pick<Resolved, 'parsed' | 'matcher'>>;
 
 /** One topic that is held; all who hold it share this. */
-export interface HeldTopic {
+export interface HeldTopic extends Resolved {
   readonly name: Topic;
-  readonly parsed: TableTopic;
   holders: number;
 }
 
@@ -92,11 +98,12 @@ export function createTopics<T extends ReadableTable>(options: TopicsOptions<T>)
   }
 
   async function withMatcher(parsed: TableTopic, table: T): Promise<Resolved> {
-    if (parsed.filters.length === 0) return { parsed, matcher: undefined };
+    const { relation } = table;
+    if (parsed.filters.length === 0) return { relation, parsed, matcher: undefined };
     if (filters === undefined) {
       throw new ProtocolError('unavailable', 'this service takes no filters; leave out what follows the "?"');
     }
-    return filters(parsed, table);
+    return { relation, ...(await filters(parsed, table)) };
   }
 
   return {
@@ -111,13 +118,14 @@ export function createTopics<T extends ReadableTable>(options: TopicsOptions<T>)
       if (parsed.kind === 'table') return resolveTable(parsed);
       throw new ProtocolError('forbidden', 'channels are not enabled; subscribe to tables');
     },
-    hold({ parsed, matcher }) {
+    hold(resolved) {
+      const { relation, parsed, matcher } = resolved;
       const name = canonicalTopic(parsed);
       let topic = topics.get(name);
       if (topic === undefined) {
-        topic = { name, parsed, holders: 0 };
+        topic = { ...resolved, name, holders: 0 };
         topics.set(name, topic);
-        router.add(name, parsed, matcher);
+        router.add(name, { relation, parsed, matcher });
       }
       topic.holders++;
       held++;
@@ -140,8 +148,8 @@ export function createTopics<T extends ReadableTable>(options: TopicsOptions<T>)
       let complete = true;
       for (const topic of [...topics.values()]) {
         try {
-          const { parsed } = await resolveTable(topic.parsed);
-          if (canonicalTopic(parsed) !== topic.name) ended.push({ topic, error: changed(topic) });
+          const now = await resolveTable(topic.parsed);
+          if (!isSame(now, topic)) ended.push({ topic, error: changed(topic) });
         } catch (error) {
           // Whoever holds it keeps it until it is known to be gone.
           if (!(error instanceof ProtocolError)) throw error;
@@ -159,6 +167,15 @@ function noSuchTable({ schema, table }: TableTopic): ProtocolError {
   return new ProtocolError(
     'bad_topic',
     `there is no table ${name} here: it does not exist, is not watched, or is not for this client`,
+  );
+}
+
+/** Whether a topic still means what it meant: the same table, with columns of the same types where it has filters. */
+function isSame({ relation, parsed, matcher }: Resolved, held: HeldTopic): boolean {
+  return (
+    relation === held.relation &&
+    canonicalTopic(parsed) === held.name &&
+    matcher?.types === held.matcher?.types
   );
 }
 

@@ -28,6 +28,8 @@ export interface Condition {
 export interface Matcher {
   /** All of them must hold. */
   readonly conditions: readonly Condition[];
+  /** The types that they were made for: the same filters on others are another matcher. */
+  readonly types: string;
 }
 
 type OrderOperator = 'gt' | 'gte' | 'lt' | 'lte';
@@ -63,7 +65,13 @@ export function compileMatcher(
     }
   }
   for (const [column, equality] of equal) conditions.push(equalityOf(column, equality));
-  return { conditions };
+  return { conditions, types: JSON.stringify(filters.map((filter) => typeOf(filter, columns))) };
+}
+
+/** What a filter depends on: on the labels of an enum only where it asks for their order. */
+function typeOf({ column, operator }: Filter, columns: ReadonlyMap<string, ColumnType>): unknown {
+  const type = columns.get(column);
+  return operator in ORDERS ? type : { ...type, labels: [] };
 }
 
 /** Whether all hold for a row; undefined where it lacks a column, or has a value that is none of its type. */

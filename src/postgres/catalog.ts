@@ -14,6 +14,8 @@ export interface Column extends ColumnType {
 }
 
 export interface WatchedTable {
+  /** Its oid. */
+  readonly relation: number;
   /** As a canonical topic spells it. */
   readonly table: string;
   readonly schema: string;
@@ -48,7 +50,7 @@ const TABLES = `
                        else l.collprovider in ('c', 'b')
                             and coalesce(to_jsonb(l) ->> 'colllocale', l.collctype) in ('C', 'POSIX') end
       from pg_collation l)
-  select n.nspname as schema, c.relname as name, w.key, w.access, w.scope, w.since::text as since,
+  select c.oid::int8::float8 as relation, n.nspname as schema, c.relname as name, w.key, w.access, w.scope, w.since::text as since,
          (select json_agg(json_build_object(
                    'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
                    'cast', format('%I.%I', tn.nspname, t.typname), 'isEnum', t.typtype = 'e',
@@ -61,6 +63,13 @@ const TABLES = `
            where a.attrelid = w."table" and a.attname = any (w.columns) and not a.attisdropped) as columns
     from rowcast.watched w join pg_class c on c.oid = w."table" join pg_namespace n on n.oid = c.relnamespace`;
 
+/** An expression that has another value whenever a watched table has another name, other columns or other settings. */
+export const TABLES_STATE = `
+  select md5(string_agg(concat_ws(',', r.relation::oid, r.xmin, n.nspname, c.relname, a.attnum, a.attname, a.atttypid,
+                                  a.atttypmod, a.attcollation, a.attisdropped), ';' order by r.relation::oid, a.attnum))
+    from rowcast.relation r left join pg_class c on c.oid = r.relation left join pg_namespace n on n.oid = c.relnamespace
+    left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0`;
+
 interface ColumnRow extends Omit<ColumnType, 'family'> {
   name: string;
   isEnum: boolean;
@@ -69,6 +78,7 @@ interface ColumnRow extends Omit<ColumnType, 'family'> {
 }
 
 interface Row {
+  relation: number;
   schema: string;
   name: string;
   key: (string | null)[];
@@ -143,8 +153,9 @@ function keyOf(schema: string, table: string): string {
   return canonicalTopic({ kind: 'table', schema, table, ops: OPS, filters: [] });
 }
 
-function tableOf({ schema, name, key, access, scope, since, columns }: Row): WatchedTable {
+function tableOf({ relation, schema, name, key, access, scope, since, columns }: Row): WatchedTable {
   return {
+    relation,
     table: keyOf(schema, name),
     schema,
     name,

@@ -19,6 +19,9 @@ export interface ListeningSessionOptions {
   healthIntervalMs: number;
   deadlineMs: number;
   observe: Observe;
+  /** An SQL expression that is evaluated with each check. */
+  watched: string;
+  onWatched(value: string | null): void;
   /** Each notification as its text, in the order of the socket. */
   onNotification(payload: string): void;
   /** Once, as soon as the session is known to be dead or deaf, or was ended. */
@@ -31,10 +34,18 @@ const KEEP_SESSION = `
    WHERE name IN ('idle_session_timeout', 'idle_in_transaction_session_timeout',
                   'statement_timeout', 'lock_timeout', 'transaction_timeout')`;
 
-const CHECK = `
+const check = (watched: string) => `
   SELECT pg_backend_pid() AS pid,
          pg_notification_queue_usage() AS usage,
-         EXISTS (SELECT FROM pg_listening_channels() AS c WHERE c = $1) AS listening`;
+         EXISTS (SELECT FROM pg_listening_channels() AS c WHERE c = $1) AS listening,
+         (${watched})::text AS watched`;
+
+interface Checked {
+  pid: number;
+  usage: number;
+  listening: boolean;
+  watched: string | null;
+}
 
 export class ListeningSession {
   /** Resolves once the session has ended, for whatever reason. */
@@ -113,16 +124,15 @@ export class ListeningSession {
   }
 
   async #check(): Promise<void> {
-    const { channel, observe } = this.#options;
+    const { channel, observe, watched, onWatched } = this.#options;
     const startedMs = performance.now();
-    const { rows } = await this.#within(() =>
-      this.#client.query<{ pid: number; usage: number; listening: boolean }>(CHECK, [channel]),
-    );
+    const { rows } = await this.#within(() => this.#client.query<Checked>(check(watched), [channel]));
     const row = rows[0];
     if (!row?.listening) throw this.#fail(new Error(`the session does not listen on ${channel}`));
     this.#backendPid = row.pid;
     observe({ type: 'listener.checked', durationMs: performance.now() - startedMs });
     observe({ type: 'feed.queue_usage', fraction: row.usage });
+    onWatched(row.watched);
   }
 
   /** What `work` gives. When it fails, the session ends, or the deadline passes, the session is over. */

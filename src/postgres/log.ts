@@ -67,7 +67,7 @@ const MOMENT = `select pg_current_snapshot()::text as snapshot, i.pruned_xid::te
     (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint::text as restarted_at_us,
     substr(md5(concat_ws(',', (pg_control_system()).system_identifier,
       left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), (select oid from pg_database where datname = current_database()),
-      i.token)), 1, 10) as stream
+      'rowcast.log'::regclass::oid, i.token)), 1, 10) as stream
   from rowcast.install i`;
 
 /** The first commit of an id that a snapshot took for over before it was given anew. Few ids are: those not flushed. */

@@ -36,9 +36,9 @@ export interface Moment {
 export interface RowReader {
   /**
    * Hands on the matching rows, as JSON texts, page after page; goes on when the page was taken. Resolves with their
-   * moment. Rejects with the database's error.
+   * moment, or with null and no row where the name belongs to another table by now. Rejects with the database's error.
    */
-  read(request: RowsRequest, onPage: (rows: readonly string[]) => Promise<void>): Promise<Moment>;
+  read(request: RowsRequest, onPage: (rows: readonly string[]) => Promise<void>): Promise<Moment | null>;
 }
 
 const PAGE_ROWS = 500;
@@ -47,6 +47,12 @@ const SETTINGS = `begin isolation level repeatable read read only;
   set local timezone = 'UTC'; set local intervalstyle = 'postgres'; set local bytea_output = 'hex';
   set local extra_float_digits = 1; set local datestyle = 'ISO, MDY'; set local lc_monetary = 'C';
   set local search_path = pg_catalog, pg_temp`;
+
+const SAME = 'select coalesce(to_regclass($1) = $2::oid, false) as same';
+
+function nameOf({ schema, name }: WatchedTable): string {
+  return `${pg.escapeIdentifier(schema)}.${pg.escapeIdentifier(name)}`;
+}
 
 /** Reads with connections of a pool, one for each read while it lasts. */
 export function createRowReader(pool: pg.Pool, statementTimeoutMs: number): RowReader {
@@ -57,6 +63,12 @@ export function createRowReader(pool: pg.Pool, statementTimeoutMs: number): RowR
         const { snapshot, stream } = await momentOf(client);
         const { text, values } = selectOf(request);
         await client.query(`declare wanted no scroll cursor for ${text}`, values);
+        // Asked now that the cursor's lock keeps the name where it is.
+        const { rows } = await client.query<{ same: boolean }>(SAME, [
+          nameOf(request.table),
+          request.table.relation,
+        ]);
+        if (!rows[0]?.same) return null;
         for (;;) {
           const page = await client.query<{ row: string }>(`fetch ${PAGE_ROWS} from wanted`);
           if (page.rows.length > 0) await onPage(page.rows.map(({ row: json }) => json));
@@ -77,7 +89,7 @@ function selectOf({ table, filters, order, limit }: RowsRequest): { text: string
   );
   return {
     text: `select to_jsonb(r)::text as row from (
-        select ${columns} from ${quote(table.schema)}.${quote(table.name)} t
+        select ${columns} from ${nameOf(table)} t
          ${where === '' ? '' : `where ${where}`} order by ${ordered.join(', ')} limit ${limit}) r`,
     values,
   };

@@ -203,9 +203,13 @@ function linesOf(body: string): Line[] {
 }
 
 function readLine(line: string): Line {
-  const match = /^(\d+) (\w) ([^\t]+)\t(.*)$/s.exec(line);
+  const match = /^(\d+) (\w) \d+ ([^\t]+)\t(.*)$/s.exec(line);
   const [, ticket, op = '', table, text] = match ?? [];
   if (ticket === undefined || table === undefined || text === undefined) throw new Error(`no line: ${line}`);
   const members: Pick<Change, 'key' | 'new' | 'old'> = JSON.parse(`{${text}}`);
-  return { ticket: BigInt(ticket), change: { op: OPS[op] ?? op, table, ...members }, text };
+  return {
+    ticket: BigInt(ticket),
+    change: { op: OPS[op] ?? op, table, ...members },
+    text,
+  };
 }

@@ -6,6 +6,7 @@ import { createHub, type Hub, type HubOptions } from '../../src/hub.ts';
 import { createRouter } from '../../src/router.ts';
 import { createPublisher, mountWebSocket } from '../../src/transports/websocket.ts';
 import { type Observations, observations } from './facts.ts';
+import { relationOf } from './relation.ts';
 import { connect, type Socket } from './socket.ts';
 
 export interface Endpoint {
@@ -42,7 +43,7 @@ export const AT = '2026-01-02T03:04:05.678901Z';
 /** An insert of one row, by default into `public.messages`. */
 export function inserted(id: number | string, table = 'public.messages'): TableChange {
   const wire = `{"op":"insert","table":"${table}","key":{"id":${id}},"new":{"id":${id}}}`;
-  return { table, op: 'insert', wire };
+  return { relation: relationOf(table), table, op: 'insert', wire };
 }
 
 /** Starts one on a free port, with the public tables `messages` and `rooms`. */
@@ -52,7 +53,8 @@ export async function startEndpoint(options: EndpointOptions = {}): Promise<Endp
   const app = uWS.App();
   const publish = createPublisher(app, { compression });
   const tables = new Map<string, ReadableTable>();
-  for (const table of ['public.messages', 'public.rooms']) tables.set(table, { table, access: 'public' });
+  for (const table of ['public.messages', 'public.rooms'])
+    tables.set(table, { relation: relationOf(table), table, access: 'public' });
   let count = 0;
   let cursor = 'c0';
   let ids = 0;
