@@ -4,12 +4,9 @@
  * Whoever takes a resource registers its release here; a start that fails releases what it took.
  */
 
-import uWS, { type us_listen_socket } from 'uWebSockets.js';
+import uWS from 'uWebSockets.js';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer as createNetServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import pg from 'pg';
 import { createReplay } from './catch-up/replay.ts';
 import { createCatchUp } from './catch-up.ts';
 import type { Config } from './config.ts';
@@ -17,18 +14,20 @@ import { createFeed } from './feed.ts';
 import { createHub } from './hub.ts';
 import { createFilters } from './matching.ts';
 import { createMetrics } from './metrics.ts';
-import { type Observation, type Observe, reasonOf } from './observation.ts';
-import { createCatalog, TABLES_STATE } from './postgres/catalog.ts';
+import type { Observation, Observe } from './observation.ts';
+import { createCatalog } from './postgres/catalog.ts';
 import { checkDatabase } from './postgres/check.ts';
 import { createListener } from './postgres/listener.ts';
 import { createLiterals } from './postgres/literals.ts';
 import { createLogReader } from './postgres/log.ts';
+import { createOutlook, OUTLOOK } from './postgres/outlook.ts';
+import { createPool } from './postgres/pool.ts';
 import { createPruner } from './postgres/pruner.ts';
 import { createRowReader } from './postgres/rows.ts';
 import { createRing } from './ring.ts';
 import { createRouter } from './router.ts';
-import { StartError } from './start-error.ts';
 import { mountHttp, type Page, type Readiness } from './transports/http.ts';
+import { claimPort, listen } from './transports/port.ts';
 import { createPublisher, mountWebSocket } from './transports/websocket.ts';
 
 export interface Server {
@@ -53,7 +52,6 @@ const POOL_SIZE = 4;
 const CATCH_UP_POOL_SIZE = 4;
 const MAX_SNAPSHOT_ROWS = 1_000_000;
 const STATEMENT_TIMEOUT_MS = 30_000;
-const CONNECT_MS = 5000;
 
 /** Starts an instance; resolves when it answers and is caught up. Rejects with `StartError` where it cannot. */
 export async function startServer(config: Config, options: ServerOptions): Promise<Server> {
@@ -100,12 +98,14 @@ async function start(
     options.observe(observation);
     if (observation.type === 'feed.commit') touch();
   };
+  const poolOf = (applicationName: string, max: number) =>
+    createPool({ connectionString: config.databaseUrl, applicationName, max, observe });
 
-  const pool = newPool(config.databaseUrl, 'rowcast', POOL_SIZE, observe);
+  const pool = poolOf('rowcast', POOL_SIZE);
   onStop(() => pool.end());
 
   // Snapshots and replays take long: they must not keep the feed from a connection.
-  const catchUpPool = newPool(config.databaseUrl, 'rowcast catch-up', CATCH_UP_POOL_SIZE, observe);
+  const catchUpPool = poolOf('rowcast catch-up', CATCH_UP_POOL_SIZE);
   onStop(() => catchUpPool.end());
 
   const app = uWS.App();
@@ -138,6 +138,7 @@ async function start(
     onGap: hub.onGap,
     onWatchingChanged: lookAgain,
   });
+  const outlook = createOutlook({ onTablesChanged: lookAgain });
   const catchUpLog = createLogReader(catchUpPool);
   const catchUp = createCatchUp({
     feed,
@@ -159,7 +160,7 @@ async function start(
     onConnected: feed.onConnected,
     onLost: feed.onLost,
     onNotification: feed.onNotification,
-    watch: { expression: TABLES_STATE, onChanged: lookAgain },
+    watch: { expression: OUTLOOK, onValue: outlook.see },
   });
   const pruner = createPruner({
     pool,
@@ -194,6 +195,11 @@ async function start(
 
   function ready(): Readiness {
     if (hub.draining) return { ready: false, reason: 'draining' };
+    // The latest reason: not why it was lost, but why it is not back.
+    if (!listener.connected)
+      return { ready: false, reason: `the listener is not connected: ${listener.reason}` };
+    if (outlook.stream !== feed.stream)
+      return { ready: false, reason: 'ROWCAST_LISTEN_URL leads to another database than DATABASE_URL' };
     if (feed.state !== 'live') return { ready: false, reason: feed.reason ?? feed.state };
     return { ready: true };
   }
@@ -206,42 +212,4 @@ async function start(
   }
 
   return { port, drain };
-}
-
-/** uWebSockets.js would share a port with whoever has it, and take half of the clients. */
-async function claimPort({ host, port }: Config): Promise<void> {
-  if (port === 0) return;
-  const probe = createNetServer();
-  try {
-    probe.listen({ host, port, exclusive: true });
-    await once(probe, 'listening');
-  } catch (error) {
-    throw new StartError(`cannot listen on ${host}:${port}: ${reasonOf(error)}; set PORT or HOST`, {
-      cause: error,
-    });
-  } finally {
-    probe.close();
-  }
-}
-
-function newPool(connectionString: string, name: string, max: number, observe: Observe): pg.Pool {
-  const pool = new pg.Pool({
-    connectionString,
-    application_name: name,
-    max,
-    connectionTimeoutMillis: CONNECT_MS,
-    keepAlive: true,
-    allowExitOnIdle: true,
-  });
-  pool.on('error', (error) => observe({ type: 'pool.error', error: error.message }));
-  return pool;
-}
-
-function listen(app: uWS.TemplatedApp, config: Config): Promise<number> {
-  return new Promise((resolve, reject) => {
-    app.listen(config.host, config.port, (socket: us_listen_socket | false) => {
-      if (socket) resolve(uWS.us_socket_local_port(socket));
-      else reject(new StartError(`cannot listen on ${config.host}:${config.port}; set PORT or HOST`));
-    });
-  });
 }

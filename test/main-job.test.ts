@@ -94,6 +94,12 @@ describe('the main job', () => {
       { what: 'readyz says 503' },
     );
     expect(unready.reason).toMatch(/listener is not connected/);
+    // Why it is not back, when that is another reason than why it was lost.
+    await until(
+      async () =>
+        JSON.stringify(await (await fetch(`${instance.http}/readyz`)).json()).includes('ECONNREFUSED'),
+      { what: 'readyz says why it cannot be reached' },
+    );
     expect((await fetch(`${instance.http}/healthz`)).status).toBe(200);
     await postgres.start();
     await postgres.query(`insert into item values (7, 1)`);

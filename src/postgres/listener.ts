@@ -42,8 +42,8 @@ export interface ListenerOptions {
   onLost(reason: string): void;
   /** Each notification of a session that was told by `onConnected`, in order; no payload is ''. */
   onNotification(payload: string): void;
-  /** An SQL expression that is evaluated with each check of the session, and what to call when its value is another. */
-  watch?: { readonly expression: string; onChanged(): void };
+  /** An SQL expression that is evaluated with each check of the session, and who is told its value. */
+  watch?: { readonly expression: string; onValue(value: string): void };
   /** Pause between two checks of the session. */
   healthIntervalMs?: number;
   /** Longest wait for any answer of PostgreSQL. */
@@ -74,7 +74,6 @@ export function createListener(options: ListenerOptions): Listener {
   let first = true;
   let connected = false;
   let reason: string | null = 'not started';
-  let watched: string | null | undefined;
 
   /** A handler's bug must not end the session or keep the next notification from its handler. */
   function call(handler: () => void): void {
@@ -94,13 +93,6 @@ export function createListener(options: ListenerOptions): Listener {
     call(() => options.onLost(why));
   }
 
-  function onWatched(value: string | null): void {
-    const { watch } = options;
-    const isOther = watched !== undefined && watched !== value;
-    watched = value;
-    if (isOther && watch !== undefined) call(watch.onChanged);
-  }
-
   function createSession(): ListeningSession {
     return new ListeningSession({
       connectionString,
@@ -110,7 +102,7 @@ export function createListener(options: ListenerOptions): Listener {
       deadlineMs,
       observe,
       watched: options.watch?.expression ?? 'null',
-      onWatched,
+      onWatched: (value) => call(() => options.watch?.onValue(value ?? '')),
       // Between LISTEN and `onConnected` there is nothing to miss: what is heard then is committed,
       // so whatever is read after `onConnected` holds it.
       onNotification: (payload) => {

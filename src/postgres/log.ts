@@ -61,13 +61,16 @@ export interface LogReader {
 const BEGIN = `begin isolation level repeatable read read only;
   lock table rowcast.log, rowcast.chunk, rowcast.install in access share mode`;
 
+/** What cursors belong to, where `i` is the row of `rowcast.install`: this log of this database on this timeline. */
+export const STREAM = `substr(md5(concat_ws(',', (pg_control_system()).system_identifier,
+      left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), (select oid from pg_database where datname = current_database()),
+      'rowcast.log'::regclass::oid, i.token)), 1, 10)`;
+
 /** The snapshot of a transaction, and what cursors are checked against. */
 const MOMENT = `select pg_current_snapshot()::text as snapshot, i.pruned_xid::text as pruned_xid,
     (extract(epoch from clock_timestamp()) * 1000000)::bigint::text as at_us,
     (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint::text as restarted_at_us,
-    substr(md5(concat_ws(',', (pg_control_system()).system_identifier,
-      left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), (select oid from pg_database where datname = current_database()),
-      'rowcast.log'::regclass::oid, i.token)), 1, 10) as stream
+    ${STREAM} as stream
   from rowcast.install i`;
 
 /** The first commit of an id that a snapshot took for over before it was given anew. Few ids are: those not flushed. */

@@ -20,15 +20,18 @@ export interface Proxy {
   refuse(): Promise<void>;
   /** Listens again, on the same port. */
   accept(): Promise<void>;
+  /** Leads new connections to another port. */
+  leadTo(port: number): void;
   /** Cuts and stops for good. */
   close(): Promise<void>;
 }
 
 /** Starts a proxy on 127.0.0.1 to that port. */
-export async function startProxy(targetPort: number): Promise<Proxy> {
+export async function startProxy(port: number): Promise<Proxy> {
+  let targetPort = port;
   const pairs = new Set<[Socket, Socket]>();
   let silent = false;
-  let port = 0;
+  let ownPort = 0;
 
   function forward(pair: [Socket, Socket]): void {
     for (const [from, to] of [pair, [pair[1], pair[0]]] as const) {
@@ -55,7 +58,7 @@ export async function startProxy(targetPort: number): Promise<Proxy> {
 
   async function accept(): Promise<void> {
     if (server.listening) return;
-    server.listen(port, '127.0.0.1');
+    server.listen(ownPort, '127.0.0.1');
     await once(server, 'listening');
   }
 
@@ -72,10 +75,10 @@ export async function startProxy(targetPort: number): Promise<Proxy> {
   await accept();
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('the proxy has no port');
-  port = address.port;
+  ownPort = address.port;
 
   return {
-    port,
+    port: ownPort,
     silence() {
       silent = true;
       for (const pair of pairs) {
@@ -89,6 +92,9 @@ export async function startProxy(targetPort: number): Promise<Proxy> {
     cut,
     refuse,
     accept,
+    leadTo(other) {
+      targetPort = other;
+    },
     async close() {
       await refuse();
       cut();
