@@ -9,7 +9,7 @@ do $$ begin perform pg_advisory_xact_lock(hashtext('rowcast'), 0); end $$;
 
 create schema if not exists rowcast;
 comment on schema rowcast is
-  'rowcast: captures committed row changes of watched tables and pushes them to subscribers. Call rowcast.watch(table) to begin; uninstall.sql removes everything.';
+  'rowcast: captures committed row changes of watched tables and pushes them to subscribers. Call rowcast.watch(table) to begin; migrations/uninstall/uninstall.sql removes everything.';
 
 create table if not exists rowcast.migration (
   name       text primary key,

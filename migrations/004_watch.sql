@@ -76,7 +76,7 @@ begin
     from unnest(names) with ordinality n (name, place)
     left join pg_attribute a on a.attrelid = relation and a.attname = n.name and a.attnum > 0 and not a.attisdropped;
   if missing is not null then
-    raise exception 'rowcast.watch: % has no column %', relation, (select string_agg(quote_ident(m), ', ') from unnest(missing) m)
+    raise exception 'rowcast.watch: % has no column %', relation, (select string_agg(coalesce(quote_ident(m), 'null'), ', ') from unnest(missing) m)
       using errcode = 'undefined_column', hint = format('It was named in %s. The table has: %s.', what,
         (select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute where attrelid = relation and attnum > 0 and not attisdropped));
   end if;
@@ -92,17 +92,25 @@ create or replace function rowcast.watch(
 declare
   kind     record;
   computed text[];
-  numbers  int2[];
+  odd      text[];
+  nullable text[];
 begin
-  select c.relkind, c.relpersistence, c.relispartition into kind from pg_class c where c.oid = relation;
-  if kind.relkind not in ('r', 'p') then
+  if relation is null then
+    raise exception 'rowcast.watch: no table is named' using errcode = 'null_value_not_allowed', hint = 'For example: rowcast.watch(''orders'').';
+  end if;
+  select c.relkind, c.relpersistence, n.nspname, c.relname into kind from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation;
+  if not found then
+    raise exception 'rowcast.watch: there is no table with the oid %', relation::oid
+      using errcode = 'undefined_table', hint = 'Name the table, as SQL does: rowcast.watch(''orders'').';
+  elsif kind.relkind not in ('r', 'p') then
     raise exception 'rowcast.watch: % is not a table', relation
       using errcode = 'wrong_object_type', hint = 'Only ordinary and partitioned tables can be watched; for a view, watch the tables below it.';
   elsif kind.relpersistence <> 'p' then
     raise exception 'rowcast.watch: % is temporary or unlogged', relation
       using errcode = 'wrong_object_type', hint = 'Such a table is emptied without a trace. ALTER TABLE … SET LOGGED first.';
-  elsif relation::text like 'rowcast.%' then
-    raise exception 'rowcast.watch: % is rowcast''s own', relation using errcode = 'wrong_object_type';
+  elsif kind.nspname in ('rowcast', 'pg_catalog', 'information_schema') then
+    raise exception 'rowcast.watch: % is %''s own', relation, case kind.nspname when 'rowcast' then 'rowcast' else 'PostgreSQL' end
+      using errcode = 'wrong_object_type', hint = 'Watch tables of your own.';
   elsif rowcast.root(relation) <> relation then
     raise exception 'rowcast.watch: % is part of %, which is watched already', relation, rowcast.root(relation)
       using errcode = 'object_in_use', hint = 'Its rows are published as that table''s. Unwatch that one first.';
@@ -111,25 +119,35 @@ begin
   if key is null then
     select array_agg(a.attname::text order by k.place) into key
       from pg_index i, unnest(i.indkey::int2[]) with ordinality k (number, place), pg_attribute a
-     where i.indrelid = relation and i.indisprimary and a.attrelid = relation and a.attnum = k.number;
+     where i.indrelid = relation and i.indisprimary and a.attrelid = relation and a.attnum = k.number and k.place <= i.indnkeyatts;
     if key is null then
       raise exception 'rowcast.watch: % has no primary key, so its rows cannot be told apart', relation
         using errcode = 'invalid_table_definition',
               hint = format('Add one (ALTER TABLE %1$s ADD PRIMARY KEY (…)), or name columns that are unique together: rowcast.watch(%1$L, key => array[''…'']).', relation);
     end if;
   elsif cardinality(key) = 0 then
-    raise exception 'rowcast.watch: the key of % names no column', relation using errcode = 'invalid_parameter_value';
+    raise exception 'rowcast.watch: the key of % names no column', relation
+      using errcode = 'invalid_parameter_value', hint = 'Name columns that are unique together, or leave the key out for the primary key.';
   end if;
   perform rowcast.attribute_numbers(relation, key, 'key');
 
   if (select count(distinct k) < cardinality(key) from unnest(key) k) then
-    raise exception 'rowcast.watch: the key of % names a column twice', relation using errcode = 'invalid_parameter_value';
+    raise exception 'rowcast.watch: the key of % names a column twice', relation
+      using errcode = 'invalid_parameter_value', hint = 'Name each column once.';
   end if;
   if not exists (
     select from pg_index i where i.indrelid = relation and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
-       and i.indkey::int2[] <@ rowcast.attribute_numbers(relation, key, 'key'))
+       and (i.indkey::int2[])[0:i.indnkeyatts - 1] <@ rowcast.attribute_numbers(relation, key, 'key'))
   then
-    raise warning 'rowcast.watch: no unique index makes the key of % unique: rows that share a key cannot be told apart by subscribers', relation;
+    raise warning 'rowcast.watch: no unique index makes the key of % unique: rows that share a key cannot be told apart by subscribers', relation
+      using hint = format('CREATE UNIQUE INDEX ON %s (%s).', relation, (select string_agg(quote_ident(k), ', ' order by place) from unnest(key) with ordinality k (k, place)));
+  end if;
+  select array_agg(quote_ident(a.attname) order by a.attnum) into nullable
+    from pg_attribute a join pg_type t on t.oid = a.atttypid
+   where a.attrelid = relation and a.attname = any (key) and not a.attnotnull and not t.typnotnull;
+  if nullable is not null then
+    raise warning 'rowcast.watch: columns of the key of % may be null: %; rows where they are cannot be told apart by subscribers', relation, array_to_string(nullable, ', ')
+      using hint = format('ALTER TABLE %s %s.', relation, (select string_agg(format('ALTER COLUMN %s SET NOT NULL', n), ', ') from unnest(nullable) n));
   end if;
 
   -- Triggers see the columns that are stored.
@@ -145,15 +163,28 @@ begin
   end if;
   if columns is not null then
     perform rowcast.attribute_numbers(relation, columns, 'columns');
-    if not columns @> key then
+    if (select count(distinct c) < cardinality(columns) from unnest(columns) c) then
+      raise exception 'rowcast.watch: the columns of % name one twice', relation
+        using errcode = 'invalid_parameter_value', hint = 'Name each column once.';
+    elsif not columns @> key then
       raise exception 'rowcast.watch: the key of % must be among the published columns', relation
         using errcode = 'invalid_parameter_value', hint = format('The key is: %s.', array_to_string(key, ', '));
     end if;
   end if;
 
+  -- A line of the log has a tab after the name of its table, and a newline at its end.
+  select array_agg(to_json(name)::text) into odd
+    from unnest(array[kind.nspname, kind.relname]::text[] || coalesce(columns,
+           (select array_agg(a.attname::text) from pg_attribute a where a.attrelid = relation and a.attnum > 0 and not a.attisdropped))) name
+   where name ~ '[\u0001-\u001f\u007f]';
+  if odd is not null then
+    raise exception 'rowcast.watch: names with control characters cannot be published: %', array_to_string(odd, ', ')
+      using errcode = 'invalid_name', hint = 'Rename the schema, table or column (ALTER … RENAME), or leave the column out.';
+  end if;
+
   if access is null or access not in ('public', 'authenticated', 'scoped') then
     raise exception 'rowcast.watch: access % is none of public, authenticated, scoped', coalesce(quote_literal(access), 'null')
-      using errcode = 'invalid_parameter_value';
+      using errcode = 'invalid_parameter_value', hint = 'public: anyone may read the table; authenticated: whoever has a valid token; scoped: the rows that a scope gives.';
   elsif (access = 'scoped') <> (scope is not null) then
     raise exception 'rowcast.watch: access scoped and a scope go together'
       using errcode = 'invalid_parameter_value', hint = 'For example: access => ''scoped'', scope => ''{"customer_id":"sub"}''.';
@@ -163,7 +194,8 @@ begin
     end if;
     perform rowcast.attribute_numbers(relation, (select array_agg(k) from jsonb_object_keys(scope) k), 'scope');
     if columns is not null and not columns @> (select array_agg(k) from jsonb_object_keys(scope) k) then
-      raise exception 'rowcast.watch: the columns of a scope must be among the published columns' using errcode = 'invalid_parameter_value';
+      raise exception 'rowcast.watch: the columns of a scope must be among the published columns'
+        using errcode = 'invalid_parameter_value', hint = 'Add them to columns, or leave columns out to publish all.';
     end if;
   end if;
 
@@ -183,13 +215,15 @@ begin
   perform rowcast.tell_watching(relation, 'w');
 end $$;
 comment on function rowcast.watch(regclass, text[], text[], text, jsonb) is
-  'Publishes the changes of a table. columns: those to publish (null: all, later ones too). key: what tells rows apart (null: the primary key). access: who may read it: public, authenticated (a valid token) or scoped. scope: columns bound to claims of the token, {"customer_id":"sub"}. Called again, it changes the settings; and after a child table was added, or a partition that is going to be truncated by itself. Takes SHARE ROW EXCLUSIVE on the table (called again, ACCESS EXCLUSIVE) until the transaction ends, so writers wait: call it in a transaction of its own; gives up on the lock after lock_timeout, or 3 s where that is 0. Raises undefined_column, wrong_object_type, invalid_table_definition, invalid_parameter_value, each with a hint.';
+  'Publishes the changes of a table. columns: those to publish (null: all, later ones too). key: what tells rows apart (null: the primary key). access: who may read it: public, authenticated (a valid token) or scoped. scope: columns bound to claims of the token, {"customer_id":"sub"}. Called again, it changes the settings; and after a child table was added, or a partition that is going to be truncated by itself. Takes SHARE ROW EXCLUSIVE on the table (called again, ACCESS EXCLUSIVE) until the transaction ends, so writers wait: call it in a transaction of its own; gives up on the lock after lock_timeout, or 3 s where that is 0. Raises null_value_not_allowed, undefined_table, undefined_column, wrong_object_type, object_in_use, invalid_table_definition, invalid_parameter_value, invalid_name, feature_not_supported, each with a hint. Warns where the key is not unique or may be null.';
 
 create or replace function rowcast.unwatch(relation regclass) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 begin
-  if not exists (select from rowcast.relation r where r.relation = relation) then
+  if relation is null then
+    raise exception 'rowcast.unwatch: no table is named' using errcode = 'null_value_not_allowed', hint = 'For example: rowcast.unwatch(''orders'').';
+  elsif not exists (select from rowcast.relation r where r.relation = relation) then
     raise exception 'rowcast.unwatch: % is not watched', relation
       using errcode = 'undefined_object', hint = 'rowcast.watched lists the tables that are.';
   end if;
@@ -202,7 +236,7 @@ begin
   delete from rowcast.relation r where r.relation = relation;
 end $$;
 comment on function rowcast.unwatch(regclass) is
-  'Publishes a table no longer: removes the triggers and settings, and ends its subscriptions. Takes ACCESS EXCLUSIVE on the table until the transaction ends; gives up on it after lock_timeout, or 3 s where that is 0. Raises undefined_object when the table is not watched.';
+  'Publishes a table no longer: removes the triggers and settings, and ends its subscriptions. Takes ACCESS EXCLUSIVE on the table until the transaction ends; gives up on it after lock_timeout, or 3 s where that is 0. Raises undefined_object when the table is not watched, null_value_not_allowed when none is named.';
 
 create or replace function rowcast.tell_watching(relation regclass, operation text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$

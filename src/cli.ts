@@ -14,6 +14,7 @@ import { migrate } from './cli/migrate.ts';
 import { serve } from './cli/serve.ts';
 import { status } from './cli/status.ts';
 import { unwatch, type WatchOptions, watch } from './cli/watch.ts';
+import { commandLine } from './command.ts';
 import { ConfigError, settingsHelp } from './config.ts';
 import { StartError } from './start-error.ts';
 
@@ -38,7 +39,8 @@ function run(command: () => Promise<boolean | undefined>): Promise<never> {
     (error: unknown) => {
       if (!(error instanceof ConfigError || error instanceof StartError)) return crash(error);
       const lines = error instanceof ConfigError ? error.problems : [error.message];
-      for (const line of lines) console.error(`rowcast: ${line}`);
+      // The functions of the database begin their messages with their own names.
+      for (const line of lines) console.error(`rowcast: ${line.replace(/^rowcast(\.\w+)?: /, '')}`);
       process.exit(FAULT);
     },
   );
@@ -56,7 +58,7 @@ const program = new Command('rowcast')
         `rowcast: ${text
           .trim()
           .replace(/^error: /, '')
-          .replace(/\s+/g, ' ')}; see rowcast --help\n`,
+          .replace(/\s+/g, ' ')}; see: ${commandLine('--help')}\n`,
       ),
   })
   .addHelpText('after', `\nSettings, all by environment:\n${settingsHelp()}`);

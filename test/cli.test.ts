@@ -1,7 +1,11 @@
 /** The command line, as a process of its own. */
 import { once } from 'node:events';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect as connectTcp, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, expect, it } from '@jest/globals';
+import { startPostgres } from '../src/dev/postgres.ts';
 import { createDatabase, type Database } from './harness/database.ts';
 import { addressOf, type Outcome, type Program, runProgram, startProgram } from './harness/program.ts';
 import { connect } from './harness/socket.ts';
@@ -118,7 +122,7 @@ describe('a fault of the surroundings is one line, and 1:', () => {
     const { url } = await emptyDatabase();
     const args = command === 'watch' ? [command, 'messages'] : [command];
     const fault = faultOf(await runProgram(args, { env: { DATABASE_URL: url } }));
-    expect(fault).toMatch(/001_schema.*run: rowcast migrate$/);
+    expect(fault).toMatch(/001_schema.*run: node dist\/cli\.js migrate$/);
   });
 
   it.each(['serve', 'migrate'])('a server older than 13, for %s', async (command) => {
@@ -134,6 +138,32 @@ describe('a fault of the surroundings is one line, and 1:', () => {
     releases.push(pooler.close);
     expect(await serveFault({ DATABASE_URL: pooler.url })).toMatch(/transaction.*ROWCAST_LISTEN_URL/);
     await startService(pooler.url, { ROWCAST_LISTEN_URL: url });
+  });
+
+  it('a listener that leads to another database, with both places', async () => {
+    const [one, other] = [await database(), await database()];
+    const fault = await serveFault({ DATABASE_URL: one.url, ROWCAST_LISTEN_URL: other.url });
+    const [from, to] = [one.url, other.url].map((url) => new URL(url).host + new URL(url).pathname);
+    expect(fault).toContain(
+      `ROWCAST_LISTEN_URL: a NOTIFY sent to ${from} (DATABASE_URL) is not heard at ${to};`,
+    );
+    expect(fault).toMatch(/let ROWCAST_LISTEN_URL lead to the very server and database of DATABASE_URL/);
+  });
+
+  it('a standby, to read or to listen to', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'rowcast-standby-'));
+    releases.push(() => rm(folder, { recursive: true, force: true }));
+    await chmod(folder, 0o755);
+    const standby = await startPostgres({ dataDir: join(folder, 'data') });
+    releases.push(standby.dispose);
+    await standby.stop();
+    await writeFile(join(standby.dataDir, 'server', 'cluster', 'standby.signal'), '');
+    await standby.start();
+    expect(await serveFault({ DATABASE_URL: standby.url })).toMatch(/DATABASE_URL: .*standby.*primary/);
+    const { url } = await database();
+    expect(await serveFault({ DATABASE_URL: url, ROWCAST_LISTEN_URL: standby.url })).toMatch(
+      /ROWCAST_LISTEN_URL: cannot LISTEN at 127.0.0.1:\d+\/postgres.*standby.*primary/,
+    );
   });
 
   it('a port in use', async () => {
@@ -155,11 +185,33 @@ describe('a fault of the surroundings is one line, and 1:', () => {
     const { url, query } = await database();
     await query('create table keyless (n int)');
     const env = { DATABASE_URL: url };
-    expect(faultOf(await runProgram(['watch', 'keyless'], { env }))).toMatch(/no primary key.*Add one/);
-    expect(faultOf(await runProgram(['watch', 'nowhere'], { env }))).toMatch(/"nowhere" does not exist/);
+    expect(faultOf(await runProgram(['watch', 'keyless'], { env }))).toMatch(
+      /^rowcast: public\.keyless has no primary key.*Add one/,
+    );
     expect(faultOf(await runProgram(['unwatch', 'keyless'], { env }))).toMatch(/is not watched/);
     const args = ['watch', 'keyless', '--scope', '{id:sub}'];
     expect(faultOf(await runProgram(args, { env }))).toMatch(/--scope is no JSON/);
+  });
+
+  it('a table that is not there, with how to name it', async () => {
+    const { url, query } = await database();
+    await query('create schema shop; create table shop."Orders" (id int primary key)');
+    const env = { DATABASE_URL: url };
+    for (const [command, name, said] of [
+      ['watch', 'nowhere', /^rowcast: there is no table nowhere; name it as SQL does: orders, shop\.orders/],
+      ['unwatch', 'nowhere', /^rowcast: there is no table nowhere; name it as SQL does/],
+      ['watch', 'orders', /^rowcast: there is no table orders; did you mean shop\."Orders"\?$/],
+      ['watch', 'shop.Orders', /^rowcast: there is no table shop\.Orders; did you mean shop\."Orders"\?$/],
+      [
+        'watch',
+        'no.such.where.else',
+        /^rowcast: no\.such\.where\.else is no name of a table \(.*\); name it/,
+      ],
+      ['watch', '"open', /^rowcast: .*"open.*; name it as SQL does/],
+      ['watch', ' ', /^rowcast: the table has no name; name it as SQL does/],
+    ] as const) {
+      expect(faultOf(await runProgram([command, name], { env }))).toMatch(said);
+    }
   });
 
   it('an unknown command or option', async () => {
@@ -264,6 +316,28 @@ describe('the commands of an operator', () => {
     expect((await query('select * from rowcast.watched')).rows).toEqual([]);
   });
 
+  it('watch and status tell of a key that does not tell rows apart', async () => {
+    const { url, query } = await database();
+    await query('create table twins (id int)');
+    const env = { DATABASE_URL: url };
+    const { stdout } = await runProgram(['watch', 'twins', '--key', 'id'], { env });
+    expect(stdout.trim().split('\n')).toEqual([
+      expect.stringMatching(
+        /^warning: no unique index makes the key.*\(CREATE UNIQUE INDEX ON public\.twins \(id\)\.\)$/,
+      ),
+      expect.stringMatching(
+        /^warning: columns of the key.*null.*\(ALTER TABLE public\.twins ALTER COLUMN id SET NOT NULL\.\)$/,
+      ),
+      expect.stringMatching(/^twins is watched/),
+    ]);
+    expect((await runProgram(['status'], { env })).stdout).toMatch(
+      /twins .* KEY MAY BE NULL {2}KEY NOT UNIQUE\n/,
+    );
+    expect(JSON.parse((await runProgram(['status', '--json'], { env })).stdout)).toMatchObject({
+      watched: [{ table: 'twins', keyFaults: ['nulls', 'twins'] }],
+    });
+  });
+
   it('--help lists every setting, --version tells the version', async () => {
     expect((await runProgram(['--help'])).stdout).toMatch(/ROWCAST_LISTEN_URL[\s\S]*ROWCAST_BUS/);
     expect((await runProgram(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
@@ -298,21 +372,72 @@ describe('the doctor', () => {
     expect(await check(pooler.url, { ROWCAST_LISTEN_URL: url })).toMatchObject({ code: 0 });
   });
 
-  it('finds disabled triggers and key columns that were dropped', async () => {
+  /** The statements of a remedy; whoever follows it runs them. */
+  const statements = (remedy = '') => remedy.replace(/^.*?run: /, '');
+
+  it('finds a listener in another database', async () => {
+    const [one, other] = [await database(), await database()];
+    expect(await check(one.url, { ROWCAST_LISTEN_URL: other.url })).toMatchObject({
+      code: 1,
+      faults: [{ check: 'notifications', remedy: expect.stringContaining('database of DATABASE_URL') }],
+    });
+  });
+
+  it('finds disabled triggers; its remedy keeps the settings', async () => {
     const { url, query } = await database();
-    await query('create table quiet (id int primary key); create table lost (id int primary key)');
-    await query(`select rowcast.watch('quiet'), rowcast.watch('lost')`);
-    await query('alter table quiet disable trigger rowcast_insert; alter table lost drop column id');
-    expect((await check(url)).faults).toMatchObject([
-      { check: 'triggers', found: expect.stringContaining('quiet') },
-      { check: 'keys', found: expect.stringContaining('lost') },
+    await query(
+      `create table "Quiet One" (id int primary key, "O'Hara" text, hidden int); create table loud (id int primary key)`,
+    );
+    const scope = `{"O'Hara": "sub"}`;
+    await query(
+      `select rowcast.watch('"Quiet One"', columns => $1, access => 'scoped', scope => $2), rowcast.watch('loud')`,
+      [['id', "O'Hara"], scope],
+    );
+    const settings =
+      'select "table"::text, columns, all_columns, key, access, scope, capturing from rowcast.watched order by 1';
+    const before = (await query(settings)).rows;
+    await query('alter table "Quiet One" disable trigger rowcast_insert; drop trigger rowcast_begin on loud');
+    const { faults } = await check(url);
+    expect(faults).toMatchObject([
+      { check: 'triggers', found: expect.stringContaining('"Quiet One", loud') },
     ]);
+    expect((await query(settings)).rows).not.toEqual(before);
+    await query(statements(faults[0]?.remedy));
+    expect((await query(settings)).rows).toEqual(before);
+    expect(await check(url)).toMatchObject({ code: 0, faults: [] });
+  });
+
+  it('finds keys that do not tell rows apart, and what makes them', async () => {
+    const { url, query } = await database();
+    await query(`
+      create table twins ("Id" int, b int not null); create table parts (id int) partition by range (id);
+      create table lost (id int primary key); create table fine (id int not null, v int, unique (id) include (v))`);
+    await query(`
+      select rowcast.watch('twins', key => '{Id,b}'), rowcast.watch('parts', key => '{id}'), rowcast.watch('lost'),
+             rowcast.watch('fine', key => '{id}')`);
+    const { faults } = await check(url);
+    expect(faults).toMatchObject([
+      {
+        check: 'keys',
+        found: expect.stringMatching(
+          /^parts: .*null: id; parts: no unique.*\(id\).*; twins: .*null: "Id"; twins: no unique/,
+        ),
+      },
+    ]);
+    for (const statement of statements(faults[0]?.remedy).split('; ')) await query(statement);
+    expect(await check(url)).toMatchObject({ code: 0, faults: [] });
+
+    await query('alter table lost drop column id');
+    const dropped = (await check(url)).faults;
+    expect(dropped).toMatchObject([{ check: 'keys', found: expect.stringContaining('lost: ') }]);
+    await query(/or: (select rowcast\.unwatch\('lost'\))$/.exec(dropped[0]?.remedy ?? '')?.[1] ?? '');
+    expect(await check(url)).toMatchObject({ code: 0, faults: [] });
   });
 
   it('finds missing migrations and a database that cannot be reached', async () => {
     const { url } = await emptyDatabase();
     expect((await check(url)).faults).toMatchObject([
-      { check: 'migrations', remedy: expect.stringContaining('rowcast migrate') },
+      { check: 'migrations', remedy: 'run: node dist/cli.js migrate' },
     ]);
     expect((await check('postgres://app@127.0.0.1:1/shop')).faults).toMatchObject([
       { check: 'connection', remedy: expect.stringContaining('host and port') },

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -109,6 +109,15 @@ describe('startPostgres', () => {
       new RegExp(`in use by the PostgreSQL with process id ${first.pid}, started by process ${process.pid}`),
     );
     expect(await ask(first, 'select 1')).toEqual([[1]]);
+  });
+
+  it("refuses a folder that is not this user's own, and says what helps", async () => {
+    const dataDir = await folder();
+    await mkdir(dataDir);
+    await chmod(dataDir, 0o777);
+    await expect(startPostgres({ dataDir })).rejects.toThrow(
+      `${dataDir} is not a folder of this user's own: remove it, or start from another folder`,
+    );
   });
 
   it('names a port in use', async () => {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { createDatabase } from './harness/database.ts';
 import { type Program, type ProgramOptions, startProgram } from './harness/program.ts';
+import { startServer } from './harness/server.ts';
 import { connect, type Socket } from './harness/socket.ts';
 import { withClient } from './harness/suite.ts';
 
@@ -97,6 +98,28 @@ describe('dev', () => {
     await post(address, JSON.stringify({ content: tricky }));
     const { rows } = await database.query('select content from messages order by id');
     expect(rows).toEqual([{ content: 'hello' }, { content: tricky }]);
+  });
+
+  it('says when PostgreSQL goes and when it is back, for people', async () => {
+    const server = await startServer();
+    releases.push(server.dispose);
+    const { program, address } = await startDev({ env: { DATABASE_URL: server.url } });
+    const socket = await subscriber(address);
+    for (const round of [1, 2]) {
+      await server.stop();
+      await program.said(new RegExp(`(PostgreSQL is gone: \\S[^]*){${round}}`));
+      await server.start();
+      await program.said(new RegExp(`(PostgreSQL is back[^]*){${round}}`));
+      await server.query('insert into messages (content) values ($1)', [`after ${round}`]);
+      await socket.next('change', ({ changes }) => JSON.stringify(changes).includes(`after ${round}`));
+    }
+    expect(program.stdout.match(/PostgreSQL is (gone|back).*/g)).toEqual([
+      expect.stringMatching(/^PostgreSQL is gone: .*; trying again until it is back$/),
+      'PostgreSQL is back, and what was committed meanwhile is caught up with',
+      expect.stringMatching(/^PostgreSQL is gone: .*; trying again until it is back$/),
+      'PostgreSQL is back, and what was committed meanwhile is caught up with',
+    ]);
+    expect(program.stdout).not.toContain('"event"');
   });
 
   it('refuses what is no message', async () => {

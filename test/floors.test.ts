@@ -14,6 +14,7 @@ const FLOORS: Record<string, number> = {
   topic: 0,
 
   auth: 1,
+  command: 1,
   config: 1,
   logger: 1,
   metrics: 1,

@@ -60,6 +60,19 @@ describe('the migrations', () => {
     expect(await recorded()).toEqual(names);
   });
 
+  const byReadme = hasPsql ? it : it.skip;
+  byReadme('are applied by the line of the README, and by nothing else of that folder', async () => {
+    const [line] = /^for f in migrations.*$/m.exec(await readFile('README.md', 'utf8')) ?? [];
+    await database.query('create table kept (id int primary key)');
+    for (const _ of [1, 2]) {
+      await run('sh', ['-ec', line ?? 'exit 9'], { env: { ...process.env, DATABASE_URL: database.url } });
+      expect(await recorded()).toEqual(names);
+    }
+    expect((await database.query(`select to_regclass('messages') as demo`)).rows).toEqual([{ demo: null }]);
+    const sql = (await readdir('migrations')).filter((file) => file.endsWith('.sql')).sort();
+    expect(sql).toEqual(files);
+  });
+
   it('may be applied by four at once', async () => {
     const env = { DATABASE_URL: database.url };
     const outcomes = await Promise.all([1, 2, 3, 4].map(() => runProgram(['migrate'], { env })));

@@ -7,6 +7,7 @@ import { createLogger, logObservations } from '../logger.ts';
 import { type Observe, reasonOf } from '../observation.ts';
 import { withConnection } from '../postgres/connect.ts';
 import { applyFile, applyMigrations } from '../postgres/migrate.ts';
+import { asOwner } from '../postgres/rights.ts';
 import { startServer } from '../server.ts';
 import { StartError } from '../start-error.ts';
 import { APPLICATION_NAME, type Context, printMigrations } from './context.ts';
@@ -36,11 +37,12 @@ async function start(context: Context, onStop: (release: () => Promise<void>) =>
     ? { config: readConfig(quiet), psql: 'psql "$DATABASE_URL"' }
     : await embedded(quiet, context, onStop);
   const log = logObservations(createLogger({ level: config.logLevel }));
+  const observe = tellOutages(print, LOG_LEVEL ? log : withoutOutages(log));
 
   await prepare(config, context);
-  const demo = await createDemo({ config, observe: log });
+  const demo = await createDemo({ config, observe });
   onStop(demo.close);
-  const server = await startServer(config, { observe: log, pages: demo.pages, mount: demo.mount });
+  const server = await startServer(config, { observe, pages: demo.pages, mount: demo.mount });
   onStop(server.stop);
 
   const host = ['0.0.0.0', '::'].includes(config.host) ? 'localhost' : new URL(server.url).hostname;
@@ -50,6 +52,33 @@ async function start(context: Context, onStop: (release: () => Promise<void>) =>
   print(`  Insert a row:  ${psql} ${INSERT}`);
   print(`  The socket:    ws://${host}:${server.port}/ws (subscribe to messages)`);
   print('  To stop:       Ctrl+C');
+}
+
+/** Says for people when PostgreSQL goes, and when it is back. */
+function tellOutages(print: Context['print'], log: Observe): Observe {
+  let gone = false;
+  return (seen) => {
+    log(seen);
+    if (seen.type === 'listener.lost' && !gone) {
+      gone = true;
+      print(`PostgreSQL is gone: ${seen.reason}; trying again until it is back`);
+    } else if (seen.type === 'feed.caught_up' && gone) {
+      gone = false;
+      print('PostgreSQL is back, and what was committed meanwhile is caught up with');
+    }
+  };
+}
+
+/** All but what every outage brings. */
+function withoutOutages(log: Observe): Observe {
+  let listening = true;
+  return (seen) => {
+    if (seen.type === 'listener.lost') listening = false;
+    if (seen.type === 'listener.connected') listening = true;
+    if (seen.type === 'listener.lost' || seen.type === 'listener.retry' || seen.type === 'pool.error') return;
+    if (!listening && (seen.type === 'feed.read_failed' || seen.type === 'catalog.failed')) return;
+    log(seen);
+  };
 }
 
 /** Starts a PostgreSQL of our own, whose data stays in the working directory. */
@@ -76,7 +105,9 @@ async function prepare(config: Config, context: Context): Promise<void> {
   const observe: Observe = printMigrations(context);
   const connection = { setting: 'DATABASE_URL', applicationName: APPLICATION_NAME } as const;
   await withConnection(config.databaseUrl, connection, async (client) => {
-    await applyMigrations(client, { observe });
-    await applyFile(client, DEMO);
+    await asOwner(client, async () => {
+      await applyMigrations(client, { observe });
+      await applyFile(client, DEMO);
+    });
   });
 }

@@ -1,38 +1,37 @@
 /** `rowcast doctor`: tries everything that an instance needs, and says of each fault what to do. */
-import { randomBytes } from 'node:crypto';
-import pg from 'pg';
+import type pg from 'pg';
+import { commandLine } from '../command.ts';
 import type { Config } from '../config.ts';
-import { reasonOf } from '../observation.ts';
-import { connect, refusal, withConnection } from '../postgres/connect.ts';
+import { refusal, withConnection } from '../postgres/connect.ts';
+import { HEARING_REMEDY, hear } from '../postgres/hearing.ts';
 import { missingMigrations } from '../postgres/migrate.ts';
 import { findPooler } from '../postgres/pooler.ts';
+import { type Lack, lackOfOwn } from '../postgres/rights.ts';
 import { StartError } from '../start-error.ts';
 import { APPLICATION_NAME, type Context, readContext } from './context.ts';
+import type { Found } from './doctor/finding.ts';
+import { checkKeys, checkSnapshots, checkTriggers } from './doctor/watched.ts';
 
-/** What one check found; with a remedy it is a fault. */
-interface Finding {
+interface Finding extends Found {
   check: string;
-  found: string;
-  remedy?: string;
 }
 
-type Check = (client: pg.Client, config: Config) => Promise<Omit<Finding, 'check'>>;
+type Check = (client: pg.Client, config: Config) => Promise<Found>;
 
-const HEARD_WITHIN_MS = 5_000;
 const QUEUE_FULL = 0.5;
-const TABLES = ['rowcast.log', 'rowcast.chunk', 'rowcast.install', 'rowcast.migration', 'rowcast.watched'];
-
-/** In this order; those after `migrations` need what the migrations make. */
+/** In this order; those after one that others need are left out where it finds a fault. */
 const CHECKS: readonly (readonly [name: string, check: Check])[] = [
   ['primary', checkPrimary],
   ['pooler', checkPooler],
   ['notifications', checkNotifications],
   ['queue', checkQueue],
-  ['migrations', checkMigrations],
   ['rights', checkRights],
+  ['migrations', checkMigrations],
   ['triggers', checkTriggers],
   ['keys', checkKeys],
+  ['snapshots', checkSnapshots],
 ];
+const NEEDED = new Set(['rights', 'migrations']);
 
 /** Prints what it found, as lines or as one JSON array; gives whether all is well. Throws a `ConfigError`. */
 export async function doctor({ json = false }: { json?: boolean }, context: Context): Promise<boolean> {
@@ -56,7 +55,7 @@ export async function doctor({ json = false }: { json?: boolean }, context: Cont
       for (const [check, look] of CHECKS) {
         const found = await look(client, config).catch(failed);
         add({ check, ...found });
-        if (check === 'migrations' && found.remedy !== undefined) break;
+        if (NEEDED.has(check) && found.remedy !== undefined) break;
       }
     });
   } catch (error) {
@@ -68,19 +67,13 @@ export async function doctor({ json = false }: { json?: boolean }, context: Cont
 }
 
 /** A check that could not be made. What is ours has its remedy after a semicolon. */
-function failed(error: unknown): Omit<Finding, 'check'> {
-  if (error instanceof pg.DatabaseError && error.code === '42501') {
-    return { found: refusal(error), remedy: grants('the user of DATABASE_URL') };
-  }
-  const [found = '', remedy = 'mend that, then run rowcast doctor again'] = refusal(error).split('; ');
-  return { found, remedy };
+function failed(error: unknown): Found {
+  const [found = '', ...remedy] = refusal(error).split('; ');
+  const again = `mend that, then run again: ${commandLine('doctor')}`;
+  return { found, remedy: remedy.length === 0 ? again : remedy.join('; ') };
 }
 
-function grants(who: string): string {
-  return `as the owner of schema rowcast: grant usage on schema rowcast to ${who}; grant select on all tables in schema rowcast to ${who}`;
-}
-
-async function checkPrimary(client: pg.Client): Promise<Omit<Finding, 'check'>> {
+async function checkPrimary(client: pg.Client): Promise<Found> {
   const { rows } = await client.query<{ standby: boolean }>('select pg_is_in_recovery() as standby');
   if (!rows[0]?.standby) return { found: 'the server takes writes' };
   return {
@@ -89,7 +82,7 @@ async function checkPrimary(client: pg.Client): Promise<Omit<Finding, 'check'>> 
   };
 }
 
-async function checkPooler(_: pg.Client, { listenUrl }: Config): Promise<Omit<Finding, 'check'>> {
+async function checkPooler(_: pg.Client, { listenUrl }: Config): Promise<Found> {
   const pooler = await findPooler(listenUrl, 'ROWCAST_LISTEN_URL');
   if (pooler === 'none') return { found: 'none on the way of the listener' };
   if (pooler === 'session') return { found: 'one in session mode on the way of the listener, which is fine' };
@@ -100,37 +93,14 @@ async function checkPooler(_: pg.Client, { listenUrl }: Config): Promise<Omit<Fi
 }
 
 /** A NOTIFY sent by way of DATABASE_URL, heard by way of ROWCAST_LISTEN_URL. */
-async function checkNotifications(client: pg.Client, { listenUrl }: Config): Promise<Omit<Finding, 'check'>> {
-  const channel = `rowcast_doctor_${randomBytes(8).toString('hex')}`;
-  const listener = await connect(listenUrl, {
-    setting: 'ROWCAST_LISTEN_URL',
-    applicationName: APPLICATION_NAME,
-    queryTimeoutMs: HEARD_WITHIN_MS,
-  });
-  let timer: NodeJS.Timeout | undefined;
-  try {
-    const heard = new Promise<boolean>((resolve) => {
-      listener.on('notification', () => resolve(true));
-      timer = setTimeout(() => resolve(false), HEARD_WITHIN_MS);
-    });
-    await listener.query(`listen ${channel}`);
-    const sentAt = performance.now();
-    await client.query('select pg_notify($1, $2)', [channel, 'heard?']);
-    if (await heard)
-      return { found: `a NOTIFY was heard after ${(performance.now() - sentAt).toFixed(1)} ms` };
-    return {
-      found: `a NOTIFY was not heard within ${HEARD_WITHIN_MS} ms`,
-      remedy: 'let ROWCAST_LISTEN_URL lead directly to the very database of DATABASE_URL, by no pooler',
-    };
-  } finally {
-    clearTimeout(timer);
-    // Through a pooler it would stay on the session of others.
-    await listener.query(`unlisten ${channel}`).catch(reasonOf);
-    await listener.end();
-  }
+async function checkNotifications(client: pg.Client, { listenUrl }: Config): Promise<Found> {
+  const options = { setting: 'ROWCAST_LISTEN_URL', applicationName: APPLICATION_NAME } as const;
+  const { afterMs, sentAt, listenedAt } = await hear(client, listenUrl, options);
+  if (afterMs !== null) return { found: `a NOTIFY was heard after ${afterMs.toFixed(1)} ms` };
+  return { found: `a NOTIFY sent to ${sentAt} is not heard at ${listenedAt}`, remedy: HEARING_REMEDY };
 }
 
-async function checkQueue(client: pg.Client): Promise<Omit<Finding, 'check'>> {
+async function checkQueue(client: pg.Client): Promise<Found> {
   const { rows } = await client.query<{ usage: number }>('select pg_notification_queue_usage() as usage');
   const usage = rows[0]?.usage ?? 0;
   const found = `the notification queue is ${(usage * 100).toFixed(1)} % full`;
@@ -138,49 +108,28 @@ async function checkQueue(client: pg.Client): Promise<Omit<Finding, 'check'>> {
   return {
     found,
     remedy:
-      'some session LISTENs and sits in an open transaction: find it in pg_stat_activity (oldest xact_start) and end it; a full queue fails commits',
+      'a full queue fails commits; some session LISTENs and sits in an open transaction: find it (select pid, usename, application_name, xact_start from pg_stat_activity where xact_start is not null order by xact_start limit 5) and end it (select pg_terminate_backend(pid))',
   };
 }
 
-async function checkMigrations(client: pg.Client): Promise<Omit<Finding, 'check'>> {
+async function checkMigrations(client: pg.Client): Promise<Found> {
   const missing = await missingMigrations(client);
   if (missing.length === 0) return { found: 'all are applied' };
-  return { found: `not applied: ${missing.join(', ')}`, remedy: 'run: rowcast migrate' };
+  return { found: `not applied: ${missing.join(', ')}`, remedy: `run: ${commandLine('migrate')}` };
 }
 
-async function checkRights(client: pg.Client): Promise<Omit<Finding, 'check'>> {
-  const { rows } = await client.query<{ who: string; lacking: string[] | null }>(
-    `select current_user::text as who,
-            (select array_agg(name) from unnest($1::text[]) name where not has_table_privilege(name, 'select')) as lacking`,
-    [TABLES],
-  );
-  const { who = '', lacking } = rows[0] ?? {};
-  if (!lacking) return { found: `${who} may read the log` };
-  return {
-    found: `${who} may not read ${lacking.join(', ')}`,
-    remedy: grants(`"${who}"`),
-  };
+/** Of the role that reads, and of the one that listens. */
+async function checkRights(client: pg.Client, { databaseUrl, listenUrl }: Config): Promise<Found> {
+  const own = await lackOfOwn(client);
+  const options = { setting: 'ROWCAST_LISTEN_URL', applicationName: APPLICATION_NAME } as const;
+  const lack =
+    own === null && listenUrl !== databaseUrl ? await withConnection(listenUrl, options, lackToListen) : own;
+  if (lack === null) return { found: 'those on schema rowcast are there' };
+  return { found: `the role ${lack.role} may not ${lack.lacking.join(', nor ')}`, remedy: lack.remedy };
 }
 
-async function checkTriggers(client: pg.Client): Promise<Omit<Finding, 'check'>> {
-  const { rows } = await client.query<{ table: string; capturing: boolean }>(
-    'select "table"::text, coalesce(capturing, false) as capturing from rowcast.watched order by 1',
-  );
-  const broken = rows.filter(({ capturing }) => !capturing).map(({ table }) => table);
-  if (broken.length === 0) return { found: `in place and enabled on all watched tables (${rows.length})` };
-  return {
-    found: `missing or disabled on ${broken.join(', ')}: changes there are lost`,
-    remedy: 'call rowcast.watch(…) again with the same settings, which makes them anew',
-  };
-}
-
-async function checkKeys(client: pg.Client): Promise<Omit<Finding, 'check'>> {
-  const { rows } = await client.query<{ table: string }>(
-    `select "table"::text from rowcast.watched where array_position(key, null) is not null order by 1`,
-  );
-  if (rows.length === 0) return { found: 'the key columns of all watched tables are there' };
-  return {
-    found: `a key column was dropped of ${rows.map(({ table }) => table).join(', ')}: writes there fail`,
-    remedy: 'call rowcast.watch(table, key => …) with columns that are there, or rowcast.unwatch(table)',
-  };
+/** What keeps a role from listening; pruning is not for it. */
+async function lackToListen(client: pg.Client): Promise<Lack | null> {
+  const lack = await lackOfOwn(client);
+  return lack?.canServe ? null : lack;
 }

@@ -1,8 +1,11 @@
 /** `rowcast status`: what is watched, how large the log is, and who listens. */
 import type pg from 'pg';
+import { commandLine } from '../command.ts';
 import { withConnection } from '../postgres/connect.ts';
+import { keyFaults } from '../postgres/keys.ts';
+import { requireMigrations } from '../postgres/migrate.ts';
+import { requireRights } from '../postgres/rights.ts';
 import { type Context, readContext } from './context.ts';
-import { requireMigrations } from './watch.ts';
 
 interface Watched {
   table: string;
@@ -13,6 +16,8 @@ interface Watched {
   scope: Record<string, string> | null;
   /** All triggers are in place and enabled. */
   capturing: boolean;
+  /** What keeps its rows from being told apart by the key. */
+  keyFaults: ('dropped' | 'twins' | 'nulls')[];
 }
 
 interface Slot {
@@ -67,14 +72,19 @@ export async function status({ json = false }: { json?: boolean }, context: Cont
 }
 
 async function readStatus(client: pg.Client): Promise<Status> {
+  await requireRights(client);
   await requireMigrations(client);
-  const watched = await client.query<Watched>(WATCHED);
+  const watched = await client.query<Omit<Watched, 'keyFaults'>>(WATCHED);
+  const faults = await keyFaults(client);
   const slots = await client.query<Slot>(SLOTS);
   const newest = await client.query<{ at: string }>(NEWEST);
   const queue = await client.query<{ usage: number }>('select pg_notification_queue_usage() as usage');
   const connected = await client.query<Connected>(CONNECTED);
   return {
-    watched: watched.rows,
+    watched: watched.rows.map((row) => ({
+      ...row,
+      keyFaults: faults.filter(({ table }) => table === row.table).map(({ fault }) => fault),
+    })),
     log: {
       bytes: slots.rows.reduce((sum, { bytes }) => sum + bytes, 0),
       newestCommitAt: newest.rows[0]?.at ?? null,
@@ -85,14 +95,17 @@ async function readStatus(client: pg.Client): Promise<Status> {
   };
 }
 
+const MARKS = { dropped: 'KEY COLUMN DROPPED', twins: 'KEY NOT UNIQUE', nulls: 'KEY MAY BE NULL' } as const;
+
 function linesOf({ watched, log, queueUsage, instances }: Status): string[] {
   const used = log.slots.filter(({ startedAt }) => startedAt !== null);
   return [
-    `Watched tables: ${watched.length || 'none; see rowcast watch --help'}`,
+    `Watched tables: ${watched.length || `none; see ${commandLine('watch --help')}`}`,
     ...watched.map(
-      ({ table, key, columns, allColumns, access, scope, capturing }) =>
+      ({ table, key, columns, allColumns, access, scope, capturing, keyFaults }) =>
         `  ${table}  key ${key.map((column) => column ?? '(dropped)').join(', ')}  ${allColumns ? 'all columns' : columns.join(', ')}` +
-        `  ${access}${scope ? ` ${JSON.stringify(scope)}` : ''}  ${capturing ? 'triggers in place' : 'TRIGGERS MISSING OR DISABLED'}`,
+        `  ${access}${scope ? ` ${JSON.stringify(scope)}` : ''}  ${capturing ? 'triggers in place' : 'TRIGGERS MISSING OR DISABLED'}` +
+        keyFaults.map((fault) => `  ${MARKS[fault]}`).join(''),
     ),
     `Log: ${sizeOf(log.bytes)}, newest commit ${log.newestCommitAt ?? 'none'}`,
     ...used.map(

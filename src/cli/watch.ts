@@ -1,7 +1,9 @@
 /** `rowcast watch` and `rowcast unwatch`: which tables' changes are published. */
-import type pg from 'pg';
+import pg from 'pg';
+import { reasonOf } from '../observation.ts';
 import { withConnection } from '../postgres/connect.ts';
-import { missingMigrations } from '../postgres/migrate.ts';
+import { requireMigrations } from '../postgres/migrate.ts';
+import { asOwner } from '../postgres/rights.ts';
 import { StartError } from '../start-error.ts';
 import { type Context, readContext } from './context.ts';
 
@@ -18,45 +20,68 @@ export interface WatchOptions {
 export async function watch(table: string, options: WatchOptions, context: Context): Promise<void> {
   const scope = readScope(options.scope);
   const access = options.access ?? (scope === null ? 'authenticated' : 'scoped');
-  await withTable(context, table, async (client) => {
-    await client.query('select rowcast.watch($1::regclass, $2, $3, $4, $5)', [
-      table,
-      names(options.columns),
-      names(options.key),
-      access,
-      scope,
-    ]);
-  });
+  await withTable(context, table, 'select rowcast.watch($1::oid::regclass, $2, $3, $4, $5)', [
+    names(options.columns),
+    names(options.key),
+    access,
+    scope,
+  ]);
   context.print(`${table} is watched; its changes may be read by: ${access}`);
 }
 
 /** Publishes a table no longer. Throws a `ConfigError` or a `StartError`. */
 export async function unwatch(table: string, context: Context): Promise<void> {
-  await withTable(context, table, async (client) => {
-    await client.query('select rowcast.unwatch($1::regclass)', [table]);
-  });
+  await withTable(context, table, 'select rowcast.unwatch($1::oid::regclass)', []);
   context.print(`${table} is watched no longer`);
 }
 
+/** Runs the statement with the table's oid and the other parameters, and prints what PostgreSQL warns of. */
 async function withTable(
   context: Context,
   table: string,
-  work: (client: pg.Client) => Promise<void>,
+  statement: string,
+  parameters: readonly unknown[],
 ): Promise<void> {
   const { config, connection } = readContext(context);
   await withConnection(config.databaseUrl, connection, async (client) => {
-    await requireMigrations(client);
-    if (table.trim() === '') throw new StartError('the table has no name');
-    await work(client);
+    client.on('notice', ({ severity = 'NOTICE', message = '', hint }) => {
+      const words = message.replace(/^rowcast\.\w+: /, '');
+      context.print(`${severity.toLowerCase()}: ${words}${hint ? ` (${hint})` : ''}`);
+    });
+    const oid = await asOwner(client, () => findTable(client, table));
+    await asOwner(client, () => requireMigrations(client), oid);
+    if (oid === null) throw new StartError(`there is no table ${table}; ${await meantBy(client, table)}`);
+    await asOwner(client, () => client.query(statement, [oid, ...parameters]), oid);
   });
 }
 
-/** Throws a `StartError` that says what to run where the database lacks a migration. */
-export async function requireMigrations(client: pg.Client): Promise<void> {
-  const missing = await missingMigrations(client);
-  if (missing.length === 0) return;
-  throw new StartError(`the database lacks the migrations ${missing.join(', ')}; run: rowcast migrate`);
+/** PostgreSQL's complaints about what is no name. */
+const NO_NAME = new Set(['42601', '42602', '0A000', '22023']);
+
+/** The oid of a table; null where there is none. Throws a `StartError` where that is no name. */
+async function findTable(client: pg.Client, table: string): Promise<string | null> {
+  if (table.trim() === '') throw new StartError(`the table has no name; ${AS_SQL}`);
+  const named = client.query<{ oid: string | null }>('select to_regclass($1)::oid as oid', [table]);
+  const { rows } = await named.catch((cause: unknown) => {
+    if (!(cause instanceof pg.DatabaseError && NO_NAME.has(cause.code ?? ''))) throw cause;
+    throw new StartError(`${table} is no name of a table (${reasonOf(cause)}); ${AS_SQL}`, { cause });
+  });
+  return rows[0]?.oid ?? null;
 }
+
+/** How to name the table that somebody had in mind. */
+async function meantBy(client: pg.Client, table: string): Promise<string> {
+  const { rows } = await client.query<{ name: string }>(ALIKE, [table]);
+  return rows.length === 0 ? AS_SQL : `did you mean ${rows.map(({ name }) => name).join(' or ')}?`;
+}
+
+const AS_SQL = `name it as SQL does: orders, shop.orders, '"Odd Name"'`;
+
+/** Tables of that name, in any schema and in any case of letters. */
+const ALIKE = `
+  select format('%I.%I', n.nspname, c.relname) as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+   where c.relkind in ('r', 'p') and n.nspname !~ '^pg_|^information_schema$'
+     and lower(c.relname) = lower(regexp_replace(replace($1, '"', ''), '^.*\\.', '')) order by 1 limit 3`;
 
 function names(list: string | undefined): string[] | null {
   return list === undefined ? null : list.split(',').map((name) => name.trim());

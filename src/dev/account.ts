@@ -57,7 +57,7 @@ export async function sharedFolder(
     if (safe && (await canReach(account, folder))) return folder;
   }
   throw new Error(
-    `none of ${candidates.join(', ')} is a folder that the user of PostgreSQL can reach: set TMPDIR`,
+    `none of ${candidates.join(', ')} is a folder that the user of PostgreSQL can reach and that is safe: make it so (chmod 1777), or set DATABASE_URL to use a server of yours`,
   );
 }
 
@@ -70,7 +70,8 @@ export async function ownFolder(folder: string, mode: number): Promise<void> {
   });
   const found = await lstat(folder);
   const ours = found.isDirectory() && found.uid === process.getuid?.() && (found.mode & 0o022) === 0;
-  if (!ours) throw new Error(`${folder} is not a folder of this user's own: remove it, or choose another`);
+  if (!ours)
+    throw new Error(`${folder} is not a folder of this user's own: remove it, or start from another folder`);
 }
 
 function passes(account: Account, folder: { mode: number; uid: number; gid: number }): boolean {

@@ -30,7 +30,7 @@ export async function stopOrphan(home: string): Promise<void> {
   const owner = await firstNumber(join(home, 'owner'));
   if (owner === undefined || owner === (await parentOf(pid))) {
     throw new Error(
-      `the data folder ${home} is in use by the PostgreSQL with process id ${pid}${owner ? `, started by process ${owner}` : ''}: stop that one, or choose another folder`,
+      `the data folder ${home} is in use by the PostgreSQL with process id ${pid}${owner ? `, started by process ${owner}` : ''}: stop that one, or start from another folder`,
     );
   }
   process.kill(pid, 'SIGINT');

@@ -5,8 +5,10 @@
  */
 import { StartError } from '../start-error.ts';
 import { withConnection } from './connect.ts';
-import { missingMigrations } from './migrate.ts';
+import { HEARING_REMEDY, hear } from './hearing.ts';
+import { requireMigrations } from './migrate.ts';
 import { findPooler } from './pooler.ts';
+import { requireRights } from './rights.ts';
 
 /** Where an instance reads, and where it listens. */
 export interface Addresses {
@@ -16,23 +18,30 @@ export interface Addresses {
 
 /** Throws a `StartError` where an instance cannot do its work. */
 export async function checkDatabase({ databaseUrl, listenUrl }: Addresses): Promise<void> {
-  const options = { setting: 'DATABASE_URL', applicationName: 'rowcast check' } as const;
-  await withConnection(databaseUrl, options, async (client) => {
+  const applicationName = 'rowcast check';
+  await withConnection(databaseUrl, { setting: 'DATABASE_URL', applicationName }, async (client) => {
     const { rows } = await client.query<{ standby: boolean }>('select pg_is_in_recovery() as standby');
     if (rows[0]?.standby) {
       throw new StartError(
         'DATABASE_URL: the server is a standby, where LISTEN cannot work; use the primary',
       );
     }
-    const missing = await missingMigrations(client);
-    if (missing.length > 0) {
-      throw new StartError(`the database lacks the migrations ${missing.join(', ')}; run: rowcast migrate`);
+    await requireRights(client);
+    await requireMigrations(client);
+    const setting = listenUrl === databaseUrl ? 'DATABASE_URL' : 'ROWCAST_LISTEN_URL';
+    if ((await findPooler(listenUrl, setting)) === 'transaction') {
+      throw new StartError(
+        `${setting}: LISTEN does not hold, a transaction pooler (PgBouncer) is in between; set ROWCAST_LISTEN_URL to a direct connection`,
+      );
     }
+    const { afterMs, sentAt, listenedAt } = await hear(client, listenUrl, { setting, applicationName });
+    if (afterMs === null) {
+      throw new StartError(
+        `${setting}: a NOTIFY sent to ${sentAt} (DATABASE_URL) is not heard at ${listenedAt}; ${HEARING_REMEDY}`,
+      );
+    }
+    // The listener looks at the watched tables too, and may be another role.
+    if (setting === 'ROWCAST_LISTEN_URL')
+      await withConnection(listenUrl, { setting, applicationName }, requireRights);
   });
-  const setting = listenUrl === databaseUrl ? 'DATABASE_URL' : 'ROWCAST_LISTEN_URL';
-  if ((await findPooler(listenUrl, setting)) === 'transaction') {
-    throw new StartError(
-      `${setting}: LISTEN does not hold, a transaction pooler (PgBouncer) is in between; set ROWCAST_LISTEN_URL to a direct connection`,
-    );
-  }
 }

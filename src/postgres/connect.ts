@@ -35,7 +35,6 @@ const REMEDIES: Readonly<Record<string, string>> = {
   '28000': 'check the user, and pg_hba.conf of the server',
   '28P01': 'check user and password',
   '3D000': 'check the name of the database, or create it',
-  '42501': 'grant CONNECT on the database to the user',
   '53300': 'raise max_connections, or close what holds them',
   '57P03': 'try again when the server is up',
 };
@@ -94,21 +93,25 @@ export function refusal(error: unknown): string {
 
 function connectionFault(setting: AddressSetting, client: pg.Client | undefined, error: unknown): string {
   const where = client === undefined ? '' : ` to ${place(client)}`;
-  return `${setting}: cannot connect${where}: ${reasonOf(error)}; ${remedyFor(error)}`;
+  return `${setting}: cannot connect${where}: ${reasonOf(error)}; ${remedyFor(error, client)}`;
 }
 
 /** `host:port/database`; a folder for a socket. */
-function place({ host, port, database }: pg.Client): string {
+export function place({ host, port, database }: pg.Client): string {
   const address = host.includes(':') ? `[${host}]` : host;
   return `${address}:${port}/${database ?? ''}`;
 }
 
-function remedyFor(error: unknown): string {
+function remedyFor(error: unknown, client: pg.Client | undefined): string {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   const message = reasonOf(error);
   if (/^SASL:/.test(message)) return 'check the password';
   if (/SSL|certificate/i.test(`${code} ${message}`)) return 'check sslmode and certificates';
   if (/timeout/i.test(message)) return 'check host, port and firewalls';
+  if (code === '42501' && client?.database && client.user) {
+    const [database, user] = [client.database, client.user].map(pg.escapeIdentifier);
+    return `as the owner of the database, run: grant connect on database ${database} to ${user}`;
+  }
   return REMEDIES[code] ?? 'check the address';
 }
 

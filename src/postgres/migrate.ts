@@ -8,6 +8,7 @@ import { access, readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type pg from 'pg';
+import { commandLine } from '../command.ts';
 import type { Observe } from '../observation.ts';
 import { StartError } from '../start-error.ts';
 import { refusal } from './connect.ts';
@@ -42,6 +43,15 @@ export async function missingMigrations(client: pg.ClientBase): Promise<string[]
   const recorded = await client.query<{ name: string }>('select name from rowcast.migration');
   const applied = new Set(recorded.rows.map(({ name }) => name));
   return names.filter((name) => !applied.has(name));
+}
+
+/** Throws a `StartError` that says what to run where the database lacks a migration. */
+export async function requireMigrations(client: pg.ClientBase): Promise<void> {
+  const missing = await missingMigrations(client);
+  if (missing.length === 0) return;
+  throw new StartError(
+    `the database lacks the migrations ${missing.join(', ')}; run: ${commandLine('migrate')}`,
+  );
 }
 
 /** Runs one file, named by its path within `migrations/`. Throws a `StartError` that names it. */

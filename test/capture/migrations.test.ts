@@ -6,7 +6,7 @@ import { captured } from '../harness/captured.ts';
 import { createDatabase, type Database } from '../harness/database.ts';
 import { applyMigrations } from '../harness/migrations.ts';
 
-const uninstall = await readFile(join(process.cwd(), 'migrations', 'uninstall.sql'), 'utf8');
+const uninstall = await readFile(join(process.cwd(), 'migrations', 'uninstall', 'uninstall.sql'), 'utf8');
 let database: Database;
 beforeAll(async () => {
   database = await createDatabase();

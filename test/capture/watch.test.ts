@@ -1,5 +1,6 @@
 /** `watch`, `unwatch` and `watched`: what they take, refuse, tell and remove. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import pg from 'pg';
 import { type Captured, captured } from '../harness/captured.ts';
 import { createDatabase, type Database } from '../harness/database.ts';
 
@@ -49,7 +50,7 @@ describe('watch', () => {
   });
 
   it('a named key', async () => {
-    await log.writer.query('create table keyless (a int, b int, c int, unique (b, a))');
+    await log.writer.query('create table keyless (a int not null, b int not null, c int, unique (b, a))');
     await log.writer.query(`select rowcast.watch('keyless', key => '{a,b}')`);
     expect(notices).toEqual([]);
     expect(await log.changes('insert into keyless values (1, 2, 3)')).toMatchObject([
@@ -59,7 +60,10 @@ describe('watch', () => {
       { op: 'update', key: { a: 1, b: 2 }, old: { c: 3 } },
     ]);
     await log.writer.query(`select rowcast.watch('keyless', key => '{c}')`);
-    expect(notices).toEqual([expect.stringMatching(/no unique index makes the key of s.keyless unique/)]);
+    expect(notices).toEqual([
+      expect.stringMatching(/no unique index makes the key of s.keyless unique/),
+      expect.stringMatching(/columns of the key of s.keyless may be null: c;/),
+    ]);
     await log.writer.query('insert into keyless values (5, 6, 4)');
     const twins = await log.changes('update keyless set a = a + 10');
     expect(twins.map(({ op, key, old }) => [op, key, old])).toEqual([
@@ -85,11 +89,16 @@ describe('watch', () => {
       '22023',
       /must be among the published/,
     ],
-    [`'nowhere'`, '42P01', /nowhere/],
-  ])('refuses %s', async (args, code, message) => {
+    [`'t', columns => '{id,v,v}'`, '22023', /the columns of s\.t name one twice/],
+    [`'t', key => array[null]`, '42703', /s\.t has no column null/],
+    [`null`, '22004', /no table is named/],
+    [`1::oid::regclass`, '42P01', /no table with the oid 1/],
+    [`'pg_class'`, '42809', /pg_class is PostgreSQL's own/],
+  ])('refuses %s, with a hint', async (args, code, message) => {
     await expect(log.writer.query(`select rowcast.watch(${args})`)).rejects.toMatchObject({
       code,
       message: expect.stringMatching(message),
+      hint: expect.stringMatching(/./),
     });
     expect(await watched()).toEqual([]);
   });
@@ -106,9 +115,41 @@ describe('watch', () => {
       await expect(log.writer.query(`select rowcast.watch('${name}')`)).rejects.toMatchObject({
         code: '42809',
         message: expect.stringMatching(message),
+        hint: expect.stringMatching(/./),
       });
     }
     await log.writer.query('drop table fleeting');
+  });
+
+  it.each([
+    ['schema', 'a\nschema', 't', 'id'],
+    ['table', 's', 'a\ttable', 'id'],
+    ['column', 's', 'odd', 'a\u0001column'],
+  ])('refuses a %s whose name has control characters', async (_what, schema, table, column) => {
+    const [quotedSchema, quotedTable, quotedColumn] = [schema, table, column].map(pg.escapeIdentifier);
+    const name = `${quotedSchema}.${quotedTable}`;
+    await log.writer.query(`
+      create schema if not exists ${quotedSchema}; drop table if exists ${name};
+      create table ${name} (id int primary key, ${quotedColumn === '"id"' ? 'v' : quotedColumn} int)`);
+    const watch = (more = '') => log.writer.query(`select rowcast.watch($1${more})`, [name]);
+    await expect(watch()).rejects.toMatchObject({
+      code: '42602',
+      message: expect.stringContaining(
+        JSON.stringify([schema, table, column].find((one) => /[^ -~]/.test(one))),
+      ),
+      hint: expect.stringMatching(/Rename/),
+    });
+    if (column !== 'id') await watch(`, columns => '{id}'`);
+    if (schema !== 's') await log.writer.query(`drop schema ${quotedSchema} cascade`);
+  });
+
+  it('takes the columns of a primary key that makes it unique, not those that its index includes', async () => {
+    await log.writer.query(
+      `create table covering (id int, v text, primary key (id) include (v)); select rowcast.watch('covering')`,
+    );
+    expect(await watched()).toMatchObject([{ key: ['id'] }]);
+    await log.writer.query(`select rowcast.watch('covering', key => '{id}')`);
+    expect(notices).toEqual([]);
   });
 
   it('called again: the settings change, and every change is still captured once', async () => {
@@ -188,6 +229,11 @@ describe('unwatch', () => {
     expect(await log.of('insert into t values (1); truncate t')).toEqual([]);
     expect(await watched()).toEqual([]);
     expect((await log.writer.query(`select from pg_trigger where tgrelid = 't'::regclass`)).rows).toEqual([]);
+    await expect(log.writer.query(`select rowcast.unwatch(null)`)).rejects.toMatchObject({
+      code: '22004',
+      message: 'rowcast.unwatch: no table is named',
+      hint: expect.stringMatching(/./),
+    });
     await expect(log.writer.query(`select rowcast.unwatch('t')`)).rejects.toMatchObject({
       code: '42704',
       message: /s\.t is not watched/,

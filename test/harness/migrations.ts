@@ -3,12 +3,10 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
 
-/** Applies all of `migrations/` to the database, the uninstall file left out. */
+/** Applies all of `migrations/` to the database. */
 export async function applyMigrations(url: string): Promise<void> {
   const folder = join(process.cwd(), 'migrations');
-  const names = (await readdir(folder).catch(() => []))
-    .filter((name) => name.endsWith('.sql') && !name.includes('uninstall'))
-    .sort();
+  const names = (await readdir(folder).catch(() => [])).filter((name) => name.endsWith('.sql')).sort();
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {
