@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isNativeError } from 'node:util/types';
 import pg from 'pg';
 import { type Observe, reasonOf } from '../observation.ts';
+import { StartError } from '../start-error.ts';
 import { ListeningSession } from './listening-session.ts';
 
 export interface Listener {
@@ -131,7 +132,7 @@ export function createListener(options: ListenerOptions): Listener {
         await session?.end(error);
         reason = reasonOf(error);
         if (first && (session === null || isPermanent(error))) {
-          throw new Error(`cannot listen to PostgreSQL: ${reason}`, { cause: error });
+          throw new StartError(`cannot listen to PostgreSQL: ${reason}`, { cause: error });
         }
       }
       if (stopping.signal.aborted) return;

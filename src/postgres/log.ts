@@ -128,7 +128,7 @@ interface CommitRow {
 export async function momentOf(client: pg.ClientBase): Promise<Omit<ReadStart, 'reusedFrom'>> {
   const { rows } = await client.query<MomentRow>(MOMENT);
   const row = rows[0];
-  if (!row) throw new Error('rowcast.install is empty: run rowcast migrate');
+  if (!row) throw new Error('rowcast.install is empty: apply migrations/001_schema.sql again, by psql -f');
   return {
     snapshot: parseSnapshot(row.snapshot, BigInt(row.at_us)),
     prunedXid: BigInt(row.pruned_xid),
