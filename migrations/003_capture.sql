@@ -230,6 +230,19 @@ begin
 end $$;
 comment on function rowcast.complete(rowcast.log) is 'Completes the transaction''s row of the log with what was gathered since it was written.';
 
+-- Every NOTIFY holds a lock that all of them share until its commit is flushed, so where they come thick, the leading
+-- instance mutes them and reads the log instead. The locks, by their second number:
+--   3  the leader's
+--   4  mute: the leader has it, or waits for it, while nobody needs to notify
+--   5  barrier: whoever does not notify shares it until the end, so that the leader can wait for him before it trusts
+--      in being notified again. It is taken before mute is looked at: else one could slip through in between.
+create or replace function rowcast.must_notify() returns boolean language sql as $$
+  select case when pg_try_advisory_xact_lock_shared(hashtext('rowcast'), 5)
+              then pg_try_advisory_xact_lock_shared(hashtext('rowcast'), 4) else true end
+$$;
+comment on function rowcast.must_notify() is
+  'Whether this transaction has to send its NOTIFY: false where the leading instance reads the log and will not miss it.';
+
 create or replace function rowcast.end_transaction() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -238,14 +251,17 @@ begin
   -- Most transactions are one statement of few rows: then the row is as it must be.
   if concat(current_setting('rowcast.state'), pg_trigger_depth()) = 'open1' and clock_timestamp() < new.at + interval '50 ms' then
     told := concat(set_config('rowcast.state', 'ended 0', true),
-                   pg_notify('rowcast', case when octet_length(new.body) < 7900
-                     then concat(new.xid, ' ', new.id, ' ', to_json(clock_timestamp()), E'\n', new.body) else new.xid::text end));
+                   case when rowcast.must_notify() then
+                     pg_notify('rowcast', case when octet_length(new.body) < 7900
+                       then concat(new.xid, ' ', new.id, ' ', to_json(clock_timestamp()), E'\n', new.body) else new.xid::text end) end);
     return new;
   end if;
 
   new := rowcast.complete(new);
   perform set_config('rowcast.state', concat('ended ', new.part), true);
-  if new.part = 0 and new.chunks = 0 and octet_length(new.body) < 7900 and pg_trigger_depth() = 1 then
+  if new.part = 0 and not rowcast.must_notify() then
+    return new;
+  elsif new.part = 0 and new.chunks = 0 and octet_length(new.body) < 7900 and pg_trigger_depth() = 1 then
     perform pg_notify('rowcast', concat(new.xid, ' ', new.id, ' ', to_json(clock_timestamp()), E'\n', new.body));
   else
     -- Too long for a NOTIFY, or a part, with others around it (where constraints are immediate, we are within the
@@ -255,7 +271,7 @@ begin
   return new;
 end $$;
 comment on function rowcast.end_transaction() is
-  'Deferred constraint trigger on rowcast.log: completes the transaction''s row and sends its NOTIFY, with the changes when they fit.';
+  'Deferred constraint trigger on rowcast.log: completes the transaction''s row and sends its NOTIFY, with the changes when they fit, unless the leading instance has muted it.';
 
 do $$
 begin

@@ -73,7 +73,7 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
       if (!missing.exact && !contains(feed.position, track.position)) {
         // Its client has seen commits that this instance has not heard of yet.
         if (advanced) return 'stream_changed';
-        await feed.advance();
+        await feed.advance('snapshot');
         advanced = true;
         continue;
       }

@@ -10,7 +10,7 @@
  */
 import type { Page } from './commit.ts';
 import { createPager, readNotification } from './feed/pager.ts';
-import { createReads } from './feed/reads.ts';
+import { createReads, laterUnref } from './feed/reads.ts';
 import { withoutReused } from './feed/restart.ts';
 import { createWaitingRoom } from './feed/waiting.ts';
 import type { Observe, ReadReason } from './observation.ts';
@@ -30,7 +30,11 @@ export interface Feed {
   onLost(reason: string): void;
   onNotification(payload: string): void;
   /** Reads the log; resolves when the position has all that was committed before the call. */
-  advance(): Promise<void>;
+  advance(why: ReadReason): Promise<void>;
+  /** Something is in the log that no NOTIFY will tell of. */
+  onTold(): void;
+  /** How many commits it has handed on. */
+  readonly commits: number;
   /** The cursor of whoever got all that was handed on. */
   cursor(): string;
   readonly position: Position;
@@ -86,6 +90,7 @@ export function createFeed(options: FeedOptions): Feed {
   /** Counts the times that the listener came up: a read begun before does not make us live. */
   let session = 0;
   let cancelConfirm: (() => void) | null = null;
+  let handedOn = 0;
   let onLive: (() => void) | null = null;
 
   const place = { position: current, moveTo, cursor: spell };
@@ -126,6 +131,7 @@ export function createFeed(options: FeedOptions): Feed {
               : withReading(base, { snapshot: seen, id: commit.id }),
         });
         commits++;
+        handedOn++;
         return true;
       },
     );
@@ -174,6 +180,7 @@ export function createFeed(options: FeedOptions): Feed {
       // The rest of a transaction of several parts is read from the log, together with a first part still here.
       if (partsIn(current(), commit.xid) > 0) continue;
       pager.deliverInline(commit, { ...place, whole: (base) => withCommit(base, commit.xid) });
+      handedOn++;
     }
     const beyond = current().delivered.size;
     if (beyond >= CONFIRM_COMMITS) reads.want('confirm');
@@ -189,6 +196,9 @@ export function createFeed(options: FeedOptions): Feed {
     },
     get restartedAtUs() {
       return restartedAtUs;
+    },
+    get commits() {
+      return handedOn;
     },
     get state() {
       return state;
@@ -209,7 +219,8 @@ export function createFeed(options: FeedOptions): Feed {
       cancelConfirm?.();
       await reads.stop();
     },
-    advance: () => reads.whenDone('snapshot'),
+    advance: reads.whenDone,
+    onTold: () => reads.want('told'),
     onConnected() {
       session++;
       listening = true;
@@ -232,10 +243,4 @@ export function createFeed(options: FeedOptions): Feed {
       reads.want(commit.body === null ? 'large' : 'retry');
     },
   };
-}
-
-function laterUnref(ms: number, call: () => void): () => void {
-  const timer = setTimeout(call, ms);
-  timer.unref();
-  return () => clearTimeout(timer);
 }

@@ -69,6 +69,21 @@ export function logObservations(logger: Logger): Observe {
       case 'catalog.failed':
         return logger.error(fields(seen), 'the watched tables could not be read');
 
+      case 'leader.elected':
+        return logger.info(fields(seen), 'this instance leads');
+      case 'leader.deposed':
+        return logger.info(fields(seen), 'this instance leads no longer');
+      case 'leader.lost':
+        return logger.warn(fields(seen), 'the connection that leads, or waits to lead, is lost');
+      case 'leader.failed':
+        return logger.error(fields(seen), 'leading failed; it will be tried again');
+      case 'leader.muted':
+        return logger.debug(fields(seen), 'many commits: writers need not notify, the log is read');
+      case 'leader.unmuted':
+        return logger.debug(fields(seen), 'fewer commits: writers notify again');
+      case 'bus.failed':
+        return logger.warn(fields(seen), 'other instances could not be told of commits');
+
       case 'session.opened':
         return logger.debug(fields(seen), 'a client came');
       case 'session.closed':

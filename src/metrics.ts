@@ -14,6 +14,7 @@ export interface MetricSources {
   subscriptions(): number;
   topics(): number;
   listenerConnected(): boolean;
+  leading(): boolean;
   ringBytes(): number;
 }
 
@@ -56,6 +57,10 @@ export function createMetrics(sources: MetricSources): Metrics {
   asked('rowcast_ring_bytes', 'Recent commits kept in memory.', () => sources.ringBytes());
   asked('rowcast_listener_connected', '1 while the listener is connected.', () =>
     sources.listenerConnected() ? 1 : 0,
+  );
+
+  asked('rowcast_leading', '1 while this instance leads: one of all of them does.', () =>
+    sources.leading() ? 1 : 0,
   );
 
   const connections = counter('rowcast_listener_connections_total', 'Times the listener connected.');
@@ -107,6 +112,13 @@ export function createMetrics(sources: MetricSources): Metrics {
   const caughtUp = counter('rowcast_catch_ups_total', 'Times the feed caught up with the log.');
   const tables = gauge('rowcast_watched_tables', 'Tables watched.');
   const catalogFailures = counter('rowcast_catalog_failures_total', 'Failed looks at the watched tables.');
+
+  const elections = counter('rowcast_elections_total', 'Times this instance became the leader.');
+  const leaderFailures = counter('rowcast_leader_failures_total', 'Times that leading failed or was lost.');
+  const mutings = counter('rowcast_mutings_total', 'Times the leader muted the writers’ NOTIFYs.');
+  const mutedSeconds = counter('rowcast_muted_seconds_total', 'For how long they were muted.');
+  const mutedCommits = counter('rowcast_muted_commits_total', 'Commits read by the leader meanwhile.');
+  const busFailures = counter('rowcast_bus_failures_total', 'Times other instances could not be told.');
 
   const frames = counter('rowcast_frames_published_total', 'Frames published, each once a topic.');
   const frameBytes = counter('rowcast_frames_published_bytes_total', 'Bytes of the frames published.');
@@ -177,6 +189,22 @@ export function createMetrics(sources: MetricSources): Metrics {
         return tables.set(seen.tables);
       case 'catalog.failed':
         return catalogFailures.inc();
+
+      case 'leader.elected':
+        return elections.inc();
+      case 'leader.lost':
+      case 'leader.failed':
+        return leaderFailures.inc();
+      case 'leader.muted':
+        return mutings.inc();
+      case 'leader.unmuted':
+        mutedSeconds.inc(seen.durationMs / 1_000);
+        return mutedCommits.inc(seen.commits);
+      case 'leader.deposed':
+        // Why is told by another.
+        return;
+      case 'bus.failed':
+        return busFailures.inc();
 
       case 'session.opened':
         return opened.inc({ transport: seen.transport });

@@ -9,7 +9,17 @@
 export type ResumeSource = 'ring' | 'log' | 'reset';
 
 /** Why the feed read the log. */
-export type ReadReason = 'connected' | 'confirm' | 'large' | 'parts' | 'snapshot' | 'retry';
+export type ReadReason =
+  | 'connected'
+  | 'confirm'
+  | 'large'
+  | 'parts'
+  | 'snapshot'
+  | 'retry'
+  | 'elected'
+  | 'muted'
+  | 'settled'
+  | 'told';
 
 export type Observation =
   // listener
@@ -27,6 +37,14 @@ export type Observation =
   | { type: 'feed.log_size'; bytes: number }
   | { type: 'catalog.loaded'; tables: number; durationMs: number }
   | { type: 'catalog.failed'; error: string }
+  // leader
+  | { type: 'leader.elected' }
+  | { type: 'leader.deposed'; reason: string }
+  | { type: 'leader.lost'; reason: string }
+  | { type: 'leader.failed'; error: string }
+  | { type: 'leader.muted' }
+  | { type: 'leader.unmuted'; commits: number; durationMs: number }
+  | { type: 'bus.failed'; error: string }
   // hub
   | { type: 'session.opened'; session: string; transport: string }
   | { type: 'session.closed'; session: string; code: number; reason: string }

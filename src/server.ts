@@ -12,11 +12,14 @@ import { createCatchUp } from './catch-up.ts';
 import type { Config } from './config.ts';
 import { createFeed } from './feed.ts';
 import { createHub } from './hub.ts';
+import { createLeader, type Pace } from './leader.ts';
 import { createFilters } from './matching.ts';
 import { createMetrics } from './metrics.ts';
 import type { Observation, Observe } from './observation.ts';
+import { createBell, RING } from './postgres/bell.ts';
 import { createCatalog } from './postgres/catalog.ts';
 import { checkDatabase } from './postgres/check.ts';
+import { createLeadership } from './postgres/leadership.ts';
 import { createListener } from './postgres/listener.ts';
 import { createLiterals } from './postgres/literals.ts';
 import { createLogReader } from './postgres/log.ts';
@@ -44,6 +47,8 @@ export interface ServerOptions {
   pages?: Readonly<Record<string, Page>>;
   /** Mounts further routes. */
   mount?: (app: uWS.TemplatedApp) => void;
+  /** When it mutes the writers' NOTIFYs, as leader. */
+  pace?: Pace;
 }
 
 /** The channel that the database's triggers NOTIFY. */
@@ -91,6 +96,7 @@ async function start(
     subscriptions: () => hub.subscriptions,
     topics: () => hub.topics,
     listenerConnected: () => listener.connected,
+    leading: () => leadership.leading,
     ringBytes: () => ring.bytes,
   });
   const observe: Observe = (observation: Observation) => {
@@ -152,6 +158,22 @@ async function start(
     observe,
     limits: { maxRows: MAX_SNAPSHOT_ROWS },
   });
+  const bell = createBell({ pool, observe });
+  onStop(bell.stop);
+  const leader = createLeader({
+    feed,
+    onRead: bell.ring,
+    observe,
+    ...(options.pace ? { pace: options.pace } : {}),
+  });
+  const leadership = createLeadership({
+    connectionString: config.listenUrl,
+    applicationName: 'rowcast leader',
+    pool,
+    observe,
+    onElected: leader.onElected,
+    onDeposed: leader.onDeposed,
+  });
   const listener = createListener({
     connectionString: config.listenUrl,
     channel: CHANNEL,
@@ -159,7 +181,12 @@ async function start(
     observe,
     onConnected: feed.onConnected,
     onLost: feed.onLost,
-    onNotification: feed.onNotification,
+    onNotification(payload) {
+      if (payload !== RING) {
+        leader.onNotified();
+        feed.onNotification(payload);
+      } else if (!leadership.leading) feed.onTold();
+    },
     watch: { expression: OUTLOOK, onValue: outlook.see },
   });
   const pruner = createPruner({
@@ -175,6 +202,8 @@ async function start(
   onStop(() => listener.stop());
   await listener.start();
   await feed.start();
+  onStop(() => leadership.stop());
+  leadership.start();
 
   hub.start();
   onStop(() => hub.stop());

@@ -27,6 +27,7 @@ const FLOORS: Record<string, number> = {
   bus: 3,
   feed: 3,
   hub: 3,
+  leader: 3,
   'catch-up': 3,
   ring: 3,
   router: 3,

@@ -1,6 +1,6 @@
 /** What a listener hears, and how it comes back after every kind of loss. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { backoff } from '../src/postgres/listener.ts';
+import { backoff } from '../src/postgres/backoff.ts';
 import { createListenerBench, type ListenerBench, numbers, until } from './harness/listener-bench.ts';
 
 let bench: ListenerBench;

@@ -7,6 +7,7 @@ const quiet: MetricSources = {
   subscriptions: () => 0,
   topics: () => 0,
   listenerConnected: () => false,
+  leading: () => false,
   ringBytes: () => 0,
 };
 
@@ -125,6 +126,7 @@ describe('the metrics', () => {
       subscriptions: () => 2,
       topics: () => 3,
       listenerConnected: () => true,
+      leading: () => true,
       ringBytes: () => 4,
     });
     await metrics.text();

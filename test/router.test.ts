@@ -96,10 +96,11 @@ describe('the router', () => {
     ]);
   });
 
-  it('finds a table by its key, whatever its name', () => {
+  it('finds a table by its oid, whatever its name', () => {
     const { add, route } = setUp();
     const topic = add('Odd%2ESchema.T%C3%B6ble');
-    expect(route([change('insert', '1', 'Odd%2ESchema.Töble')])).toEqual([[topic, 'c1', [1]]]);
+    const relation = relationOf('Odd.Schema.Töble');
+    expect(route([change('insert', '1', 'Odd%2ESchema.Töble', relation)])).toEqual([[topic, 'c1', [1]]]);
   });
 
   it('publishes nothing more of a topic that was removed', () => {

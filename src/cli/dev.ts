@@ -69,13 +69,22 @@ function tellOutages(print: Context['print'], log: Observe): Observe {
   };
 }
 
-/** All but what every outage brings. */
+/** What every outage brings. */
+const OUTAGE: ReadonlySet<string> = new Set([
+  'listener.lost',
+  'listener.retry',
+  'leader.lost',
+  'pool.error',
+  'bus.failed',
+]);
+
+/** All but that. */
 function withoutOutages(log: Observe): Observe {
   let listening = true;
   return (seen) => {
     if (seen.type === 'listener.lost') listening = false;
     if (seen.type === 'listener.connected') listening = true;
-    if (seen.type === 'listener.lost' || seen.type === 'listener.retry' || seen.type === 'pool.error') return;
+    if (OUTAGE.has(seen.type)) return;
     if (!listening && (seen.type === 'feed.read_failed' || seen.type === 'catalog.failed')) return;
     log(seen);
   };

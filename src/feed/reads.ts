@@ -101,3 +101,10 @@ export function createReads({ read, onFailed, onIdle, observe, later }: ReadsOpt
     },
   };
 }
+
+/** Calls back later, unless the process ends before; gives what cancels it. */
+export function laterUnref(ms: number, call: () => void): () => void {
+  const timer = setTimeout(call, ms);
+  timer.unref();
+  return () => clearTimeout(timer);
+}

@@ -12,6 +12,7 @@ import { isNativeError } from 'node:util/types';
 import pg from 'pg';
 import { type Observe, reasonOf } from '../observation.ts';
 import { StartError } from '../start-error.ts';
+import { backoff } from './backoff.ts';
 import { ListeningSession } from './listening-session.ts';
 
 export interface Listener {
@@ -56,8 +57,6 @@ export interface ListenerOptions {
 }
 
 const POSTGRES_URL = /^(postgres(ql)?:\/\/|socket:|\/)/;
-const BACKOFF_FLOOR_MS = 100;
-const BACKOFF_CEILING_MS = 5_000;
 const CHANNEL_MAX_BYTES = 63;
 
 /** Creates a listener; it connects to nothing before `start`. Throws for a channel name that cannot be listened to. */
@@ -172,14 +171,6 @@ export function createListener(options: ListenerOptions): Listener {
       return connected && session ? session.backendPid : null;
     },
   };
-}
-
-/**
- * The default pause in ms before an attempt, counted from 1; `random` gives 0 to 1.
- * Full jitter: instances that lost one server do not come back in step.
- */
-export function backoff(attempt: number, random: () => number = Math.random): number {
-  return random() * Math.min(BACKOFF_CEILING_MS, BACKOFF_FLOOR_MS * 2 ** (attempt - 1));
 }
 
 /** Credentials, rights, certificates or a database that are not there: waiting does not bring them. */

@@ -1,6 +1,7 @@
 /** An instance of rowcast in this process, on a free port. */
 import { readConfig } from '../../src/config.ts';
-import { type Server, startServer } from '../../src/server.ts';
+import { PACE } from '../../src/leader.ts';
+import { type Server, type ServerOptions, startServer } from '../../src/server.ts';
 import { observations } from './facts.ts';
 import { connect, type Socket } from './socket.ts';
 
@@ -13,10 +14,16 @@ export interface Instance {
   stop(): Promise<void>;
 }
 
+/** An instance that lets its writers notify, however many there are. */
+export const NEVER_MUTING: Pick<ServerOptions, 'pace'> = {
+  pace: { ...PACE, muteAbove: Number.POSITIVE_INFINITY },
+};
+
 /** Starts an instance on a database; `env` are further settings. */
 export async function startInstance(
   databaseUrl: string,
   env: Record<string, string> = {},
+  options: Pick<ServerOptions, 'pace'> = {},
 ): Promise<Instance> {
   const observed = observations();
   const config = readConfig({
@@ -26,7 +33,7 @@ export async function startInstance(
     ROWCAST_DRAIN_MS: '0',
     ...env,
   });
-  const server = await startServer(config, { observe: observed.observe });
+  const server = await startServer(config, { observe: observed.observe, ...options });
   return {
     server,
     http: server.url,

@@ -1,0 +1,167 @@
+/**
+ * The leader: the one instance that takes NOTIFY out of the writers' way where it hurts.
+ *
+ * Every NOTIFY holds a lock of all of them until its commit is flushed. While they come thick, the leader mutes them
+ * and reads the log instead, again and again; when there is little to read, it has them notify again, waits for those
+ * who did not, and reads once more. It promises that whatever was committed without a NOTIFY is read by it soon after,
+ * or else by the next leader, and that the others are told of what it read.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Observe, reasonOf } from './observation.ts';
+import type { Locks } from './postgres/leadership.ts';
+
+/** When to mute and when to stop. */
+export interface Pace {
+  /** Commits a second, looked at every `windowMs`, above which NOTIFYs are muted. */
+  readonly muteAbove: number;
+  /** Below which, for `calmMs`, they are not any more. */
+  readonly unmuteBelow: number;
+  readonly windowMs: number;
+  readonly calmMs: number;
+  /** Between two reads while muted. */
+  readonly pauseMs: number;
+}
+
+const RETRY_MS = 100;
+export const PACE: Pace = { muteAbove: 300, unmuteBelow: 100, windowMs: 100, calmMs: 300, pauseMs: 10 };
+
+export interface Leader {
+  onElected(locks: Locks): void;
+  onDeposed(): void;
+  /** A commit was heard of by its NOTIFY. */
+  onNotified(): void;
+  readonly muting: boolean;
+}
+
+export interface LeaderOptions {
+  feed: {
+    /** Reads the log; resolves when all that was committed before the call was handed on. */
+    advance(why: 'elected' | 'muted' | 'settled'): Promise<void>;
+    /** How many commits it has handed on. */
+    readonly commits: number;
+  };
+  /** There was something to read that nobody was notified of. */
+  onRead(): void;
+  observe: Observe;
+  pace?: Pace;
+  /** Milliseconds of a clock that never goes back. */
+  now?: () => number;
+}
+
+export function createLeader(options: LeaderOptions): Leader {
+  const { feed, onRead, observe, pace = PACE, now = () => performance.now() } = options;
+  const limit = (pace.muteAbove * pace.windowMs) / 1000;
+  let term: AbortController | null = null;
+  let leading: Promise<void> = Promise.resolve();
+  let muting = false;
+  let windowBegunAt = Number.NEGATIVE_INFINITY;
+  let inWindow = 0;
+  /** What the others were told of. */
+  let told = 0;
+  /** Aborted when NOTIFYs come thick. */
+  let quiet = new AbortController();
+
+  function onNotified(): void {
+    if (term === null || muting) return;
+    const at = now();
+    if (at - windowBegunAt > pace.windowMs) {
+      windowBegunAt = at;
+      inWindow = 0;
+    }
+    if (++inWindow > limit) quiet.abort();
+  }
+
+  async function lead(locks: Locks, ended: AbortSignal): Promise<void> {
+    // Others may have led before, and writers may have relied on them.
+    let why: 'elected' | 'settled' | null = 'elected';
+    while (!ended.aborted) {
+      try {
+        if (quiet.signal.aborted) {
+          why ??= 'settled';
+          await mute(locks, ended);
+        } else if (why === null) {
+          await either(quiet.signal, ended);
+        } else if (await locks.settle(quiet.signal)) {
+          await read(why);
+          why = null;
+        }
+      } catch (error) {
+        // With its session gone, so is the lead.
+        if (ended.aborted) return;
+        observe({ type: 'leader.failed', error: reasonOf(error) });
+        await sleep(RETRY_MS);
+      }
+    }
+  }
+
+  /** Mutes the writers, and reads for as long as there is much to read. */
+  async function mute(locks: Locks, ended: AbortSignal): Promise<void> {
+    muting = true;
+    observe({ type: 'leader.muted' });
+    const begunAt = now();
+    const before = feed.commits;
+    // In effect before it is granted, which may take as long as the longest of those who notified.
+    const granted = locks.mute();
+    granted.catch(reasonOf);
+    try {
+      await readOn(ended);
+      await locks.unmute();
+    } finally {
+      muting = false;
+      quiet = new AbortController();
+      inWindow = 0;
+      observe({ type: 'leader.unmuted', commits: feed.commits - before, durationMs: now() - begunAt });
+    }
+  }
+
+  async function readOn(ended: AbortSignal): Promise<void> {
+    let calmSince = Number.POSITIVE_INFINITY;
+    let windowAt = now();
+    let windowCommits = feed.commits;
+    while (!ended.aborted) {
+      await read('muted');
+      const at = now();
+      if (at - windowAt >= pace.windowMs) {
+        const rate = ((feed.commits - windowCommits) * 1000) / (at - windowAt);
+        calmSince = rate < pace.unmuteBelow ? Math.min(calmSince, windowAt) : Number.POSITIVE_INFINITY;
+        windowAt = at;
+        windowCommits = feed.commits;
+        if (at - calmSince >= pace.calmMs) return;
+      }
+      await sleep(pace.pauseMs);
+    }
+  }
+
+  async function read(why: 'elected' | 'muted' | 'settled'): Promise<void> {
+    await feed.advance(why);
+    // Others may lack what this instance came by in another way.
+    if (why === 'muted' && feed.commits === told) return;
+    told = feed.commits;
+    onRead();
+  }
+
+  return {
+    onElected(locks) {
+      const current = new AbortController();
+      term = current;
+      quiet = new AbortController();
+      // One term after the other: the last read of the one before may still wait for the database.
+      leading = leading.then(() => lead(locks, current.signal));
+    },
+    onDeposed() {
+      term?.abort();
+      term = null;
+    },
+    onNotified,
+    get muting() {
+      return muting;
+    },
+  };
+}
+
+/** Resolves when one of them is aborted. */
+async function either(one: AbortSignal, other: AbortSignal): Promise<void> {
+  const any = AbortSignal.any([one, other]);
+  if (any.aborted) return;
+  await new Promise((resolve) => any.addEventListener('abort', resolve, { once: true }));
+}
