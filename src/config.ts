@@ -105,7 +105,8 @@ const schema = z.object({
   drainMs: setting(whole(0, 600_000, 'milliseconds'), {
     name: 'ROWCAST_DRAIN_MS',
     default: '10000',
-    description: 'Over how long clients are sent away when the instance stops.',
+    description:
+      'Over how long clients are sent away, evenly, when the instance stops; `/readyz` is 503 from its beginning, and the port stays open to its end.',
   }),
   ringBytes: setting(bytes('64KiB', '64GiB'), {
     name: 'ROWCAST_RING_BYTES',

@@ -253,9 +253,13 @@ describe('serve', () => {
 
   it.each(['SIGTERM', 'SIGINT'] as const)('sends clients away and ends with 0 on %s', async (signal) => {
     const { url } = await database();
-    const [program, address] = await startService(url);
+    const [program, address] = await startService(url, { ROWCAST_DRAIN_MS: '1000' });
     const socket = await connect(`${address.replace('http', 'ws')}/ws`);
     program.kill(signal);
+    await program.said(/"event":"server.draining"/);
+    // A load balancer sees it before the first client is sent away.
+    expect((await fetch(`${address}/readyz`)).status).toBe(503);
+    await expect(connect(`${address.replace('http', 'ws')}/ws`)).rejects.toThrow('503');
     expect(await socket.closed).toMatchObject({ code: 1001 });
     expect(await program.ended).toMatchObject({ code: 0, stderr: '' });
   });

@@ -10,9 +10,9 @@ import { connect, type Frame, type Socket } from './harness/socket.ts';
 const READ = 60;
 const COMMITS = READ + 200;
 const COMMIT_CHARS = 1_000_000;
-const MAX_BUFFERED_BYTES = 4 * 1024 * 1024;
+const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
 /** What waits for it may be over the limit by a burst; allocators keep some more. */
-const MAX_GROWTH_BYTES = 8 * MAX_BUFFERED_BYTES;
+const MAX_GROWTH_BYTES = 4 * MAX_BUFFERED_BYTES;
 const MAX_LAG_MS = 2_000;
 
 let database: Database;

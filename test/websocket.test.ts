@@ -221,16 +221,17 @@ describe('a client that does not read', () => {
 
 describe('draining', () => {
   it('sends clients away at a pace, and takes no new ones', async () => {
-    const delays: number[] = [];
+    const left: Record<number, number> = {};
     await start({
       async delay(ms) {
-        delays.push(endpoint.hub.sessions);
+        left[Math.round(endpoint.nowMs - 1_000)] = endpoint.hub.sessions;
         endpoint.nowMs += ms;
       },
     });
-    const sockets = await Promise.all(Array.from({ length: 10 }, () => endpoint.subscriber('messages')));
-    await endpoint.hub.drain(200);
-    expect(delays).toEqual([8, 6, 4, 2]);
+    const sockets = await Promise.all(Array.from({ length: 4 }, () => endpoint.subscriber('messages')));
+    await endpoint.hub.drain(500);
+    // None before a fifth of the time has gone by, and then one every fifth.
+    expect(left).toEqual({ 0: 4, 50: 4, 100: 3, 150: 3, 200: 2, 250: 2, 300: 1, 350: 1 });
     for (const socket of sockets) {
       expect(await socket.closed).toEqual({
         code: 1001,
@@ -239,6 +240,25 @@ describe('draining', () => {
     }
     expect([endpoint.hub.sessions, endpoint.hub.topics]).toEqual([0, 0]);
     await expect(connect(endpoint.url)).rejects.toThrow(/503/);
+  });
+
+  it('keeps the pace with more clients than there are milliseconds', async () => {
+    await start({
+      limits: { maxConnections: 1_000 },
+      async delay(ms) {
+        endpoint.nowMs += ms;
+      },
+    });
+    await Promise.all(Array.from({ length: 100 }, () => endpoint.client()));
+    await endpoint.hub.drain(20);
+    expect([endpoint.hub.sessions, endpoint.nowMs]).toEqual([0, expect.closeTo(1_020, -0.5)]);
+  });
+
+  it('takes no longer than until the last client has left', async () => {
+    const socket = await endpoint.client();
+    const drained = endpoint.hub.drain(600_000);
+    await socket.close();
+    await drained;
   });
 
   it('takes no time where none is given', async () => {

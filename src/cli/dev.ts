@@ -14,6 +14,8 @@ import { APPLICATION_NAME, type Context, printMigrations } from './context.ts';
 import { stopSignal } from './signals.ts';
 
 const DATA_FOLDER = '.rowcast';
+/** The page comes back when the next one is started: nobody waits for it. */
+const DRAIN_MS = '200';
 const DEMO = 'demo/001_messages.sql';
 const INSERT = `-c "insert into messages (content) values ('hello')"`;
 
@@ -31,8 +33,8 @@ export async function dev(context: Context): Promise<void> {
 
 async function start(context: Context, onStop: (release: () => Promise<void>) => void): Promise<void> {
   const { env, print } = context;
-  const { DATABASE_URL, LOG_LEVEL } = env;
-  const quiet = { ...env, LOG_LEVEL: LOG_LEVEL || 'warn' };
+  const { DATABASE_URL, LOG_LEVEL, ROWCAST_DRAIN_MS } = env;
+  const quiet = { ...env, LOG_LEVEL: LOG_LEVEL || 'warn', ROWCAST_DRAIN_MS: ROWCAST_DRAIN_MS || DRAIN_MS };
   const { config, psql } = DATABASE_URL?.trim()
     ? { config: readConfig(quiet), psql: 'psql "$DATABASE_URL"' }
     : await embedded(quiet, context, onStop);

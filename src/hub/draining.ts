@@ -2,7 +2,8 @@
 import { CLOSE_CODES } from '../protocol.ts';
 import type { Session } from '../session.ts';
 
-const PACE_MS = 50;
+/** How often it looks whether anybody is left. */
+const LOOK_MS = 50;
 
 export interface DrainOptions {
   /** Those that are here; whoever has ended is no longer among them. */
@@ -12,16 +13,20 @@ export interface DrainOptions {
   delay(ms: number): Promise<unknown>;
 }
 
-/** Ends every session with 1001, evenly over `drainMs`; resolves when the last has been told. */
+/**
+ * Ends every session with 1001, evenly over `drainMs`: the first after a while, so that load balancers have seen by
+ * then that the instance is not ready. Resolves when nobody is left.
+ */
 export async function drainSessions({ sessions, drainMs, now, delay }: DrainOptions): Promise<void> {
-  const endMs = now() + drainMs;
-  for (;;) {
-    const leftMs = Math.max(0, endMs - now());
-    const share = Math.ceil(sessions.size / (1 + Math.floor(leftMs / PACE_MS)));
-    for (const session of [...sessions.values()].slice(0, share)) {
-      session.end(CLOSE_CODES.draining, 'the instance is going away: connect again and resume');
+  const begunMs = now();
+  const all = [...sessions.values()];
+  const paceMs = drainMs / (all.length + 1);
+  for (const [n, session] of all.entries()) {
+    const dueMs = begunMs + (n + 1) * paceMs;
+    for (let leftMs = dueMs - now(); leftMs >= 1; leftMs = dueMs - now()) {
+      if (sessions.size === 0) return;
+      await delay(Math.min(LOOK_MS, leftMs));
     }
-    if (sessions.size === 0) return;
-    await delay(Math.min(PACE_MS, leftMs));
+    session.end(CLOSE_CODES.draining, 'the instance is going away: connect again and resume');
   }
 }
