@@ -94,13 +94,12 @@ export class Session implements CatchUpClient {
   fail(thrown: unknown, id?: string): void {
     if (this.#state === 'closing' || this.#state === 'closed') return;
     const error = this.#asProtocolError(thrown);
-    this.#answer(errorFrame(error, id ?? error.id));
+    const isOneTooMany = error.code === 'bad_frame' && ++this.#badFrames >= MAX_BAD_FRAMES_IN_A_ROW;
+    const close = error.close ?? (isOneTooMany ? CLOSE_CODES.badFrames : undefined);
+    this.#answer(errorFrame(error, id ?? error.id, close !== undefined));
     this.#host.observe({ type: 'session.error', session: this.id, code: error.code });
-    if (error.close !== undefined) {
-      this.end(error.close, error.message);
-    } else if (error.code === 'bad_frame' && ++this.#badFrames >= MAX_BAD_FRAMES_IN_A_ROW) {
-      this.end(CLOSE_CODES.badFrames, `${this.#badFrames} bad frames in a row`);
-    }
+    if (close === undefined) return;
+    this.end(close, isOneTooMany ? `${this.#badFrames} bad frames in a row` : error.message);
   }
 
   send(frame: string): void {

@@ -75,9 +75,10 @@ describe('dev', () => {
     expect(await program.ended).toMatchObject({ code: 0, stderr: '' });
 
     const again = await startDev({ cwd });
-    expect(await (await fetch(`${again.address}/demo/messages`)).json()).toMatchObject([
-      { id: 1, content: 'by hand' },
-    ]);
+    const back = await connect(`${again.address.replace('http', 'ws')}/ws`);
+    back.send({ type: 'subscribe', id: 'm', topic: 'messages', snapshot: true });
+    expect(await back.next('snapshot')).toMatchObject({ rows: [{ id: 1, content: 'by hand' }] });
+    await back.close();
     if (process.getuid?.() !== 0) expect((await stat(join(cwd, '.rowcast'))).isDirectory()).toBe(true);
   });
 

@@ -77,7 +77,7 @@ describe('a bad frame', () => {
     ['{"type":"__proto__"}', 'unknown', undefined],
     ['{"type":"constructor"}', 'unknown', undefined],
     ['{"__proto__":{"type":"ping"}}', '"type" must be', undefined],
-    ['{"type":"ping","id":7}', '"id" must be a string of 1 to 64 characters; it is a number', undefined],
+    ['{"type":"ping","id":7}', '"id" must be a string of 1 to 64 characters; it is 7', undefined],
     ['{"type":"ping","id":""}', '"id" must be a string of 1 to 64 characters; it is empty', undefined],
     ['{"type":"ping","id":null}', '"id" must be', undefined],
     [`{"type":"ping","id":"${'x'.repeat(65)}"}`, 'it is a string of 65', undefined],
@@ -90,7 +90,7 @@ describe('a bad frame', () => {
     ['{"type":"subscribe","id":"a","topic":"m","since":7}', '"since" must be a cursor', 'a'],
     ['{"type":"subscribe","id":"a","topic":"m","since":null}', '"since" must be a cursor', 'a'],
     ['{"type":"subscribe","id":"a","topic":"m","since":"c","snapshot":true}', 'exclude each other', 'a'],
-    ['{"type":"subscribe","id":"a","topic":"m","snapshot":false}', '"snapshot" must be true or', 'a'],
+    ['{"type":"subscribe","id":"a","topic":"m","snapshot":false}', 'it is false; leave it out for none', 'a'],
     ['{"type":"subscribe","id":"a","topic":"m","snapshot":[]}', '"snapshot" must be true or', 'a'],
     ['{"type":"subscribe","id":"a","topic":"m","snapshot":{"limit":0}}', '"snapshot.limit" must be', 'a'],
     ['{"type":"subscribe","id":"a","topic":"m","snapshot":{"limit":1.5}}', '"snapshot.limit" must be', 'a'],
@@ -232,7 +232,12 @@ describe('a server frame', () => {
 
   it('of an error has the id that the fault knew, or the one it is given', () => {
     const known = new ProtocolError('bad_topic', 'no', { id: 'a', close: CLOSE_CODES.badFrames });
-    expect(errorFrame(known)).toEqual({ type: 'error', id: 'a', code: 'bad_topic', message: 'no' });
+    expect(errorFrame(known)).toEqual({
+      type: 'error',
+      id: 'a',
+      code: 'bad_topic',
+      message: 'no; this connection ends',
+    });
     expect(errorFrame(new ProtocolError('internal', 'no'), 'b').id).toBe('b');
     expect(encode(errorFrame(new ProtocolError('internal', 'no')))).toBe(
       '{"type":"error","code":"internal","message":"no"}',

@@ -62,12 +62,12 @@ describe('a session', () => {
     [
       { type: 'subscribe', id: 'a', topic: '#lobby' },
       'forbidden',
-      'channels are not enabled; subscribe to tables',
+      'this service has no channels; subscribe to tables',
     ],
     [
       { type: 'subscribe', id: 'a', topic: '@me' },
       'forbidden',
-      'channels are not enabled; subscribe to tables',
+      'this service has no private messages; subscribe to tables',
     ],
     [
       { type: 'publish', id: 'a', channel: 'x', event: 'e', payload: 1 },
@@ -283,7 +283,11 @@ describe('a client that errs', () => {
     await settle(socket);
     for (let n = 1; n <= 10; n++) socket.sendRaw('[]');
     expect(await socket.closed).toEqual({ code: 4400, reason: '10 bad frames in a row' });
-    expect(socket.frames.filter(({ code }) => code === 'bad_frame')).toHaveLength(19);
+    const told = socket.frames.filter(({ code }) => code === 'bad_frame');
+    expect(told).toHaveLength(19);
+    // The last, and no other, says that it is.
+    const ends = told.filter(({ message }) => String(message).endsWith('; this connection ends'));
+    expect(ends).toEqual([told.at(-1)]);
   });
 
   it('is refused what goes past its rate, and sent away when it goes on', async () => {

@@ -1,8 +1,7 @@
 /**
- * The demo: a page on which rows appear as they are committed, and the two routes that it needs.
+ * The demo: a page on which rows appear as they are committed, and the route by which it inserts one.
  *
- * It belongs to `rowcast dev`. The rows get to the page the way any client gets them: the routes only insert one,
- * and give the last few to begin with.
+ * It belongs to `rowcast dev`. The rows get to the page the way any client gets them.
  */
 
 import type { HttpRequest, HttpResponse, TemplatedApp } from 'uWebSockets.js';
@@ -32,10 +31,6 @@ const message = z.object({
   room_id: z.int32().default(1),
 });
 
-// The rows as they are in the frames, made by PostgreSQL.
-const LAST = `
-  select coalesce(jsonb_agg(to_jsonb(m) order by m.id), '[]')::text as rows
-    from (select * from public.messages order by id desc limit 20) m`;
 const INSERT = `insert into public.messages (room_id, content) values ($1, $2) returning to_jsonb(messages)::text as row`;
 
 export interface DemoOptions {
@@ -54,11 +49,6 @@ export async function createDemo({ config, observe }: DemoOptions): Promise<Demo
   });
   pool.on('error', (error) => observe({ type: 'pool.error', error: reasonOf(error) }));
   const page = await readFile(new URL('page.html', import.meta.url), 'utf8');
-
-  async function last(): Promise<Answer> {
-    const { rows } = await pool.query<{ rows: string }>(LAST);
-    return { status: '200 OK', body: rows[0]?.rows ?? '[]' };
-  }
 
   async function insert(body: string): Promise<Answer> {
     const parsed = message.safeParse(jsonOf(body));
@@ -93,7 +83,6 @@ export async function createDemo({ config, observe }: DemoOptions): Promise<Demo
   return {
     pages: { '/': { contentType: 'text/html; charset=utf-8', body: page } },
     mount(app) {
-      app.get(PATH, (response) => void answer(response, last()));
       app.post(PATH, (response, request) => void answer(response, post(response, refusedRequest(request))));
     },
     close: () => pool.end(),

@@ -116,7 +116,8 @@ export function createTopics<T extends ReadableTable>(options: TopicsOptions<T>)
     async resolve(text) {
       const parsed = parseTopic(text);
       if (parsed.kind === 'table') return resolveTable(parsed);
-      throw new ProtocolError('forbidden', 'channels are not enabled; subscribe to tables');
+      const what = parsed.kind === 'inbox' ? 'private messages' : 'channels';
+      throw new ProtocolError('forbidden', `this service has no ${what}; subscribe to tables`);
     },
     hold(resolved) {
       const { relation, parsed, matcher } = resolved;

@@ -80,19 +80,22 @@ function readSubscribe(fields: Fields, id: string): SubscribeFrame {
 function readSnapshot(snapshot: unknown, id: string): true | SnapshotRequest {
   if (snapshot === true) return true;
   if (!isObject(snapshot)) {
-    throw badFrame(`"snapshot" must be true or {"limit", "order"}; it is ${kindOf(snapshot)}`, id);
+    throw badFrame(
+      `"snapshot" must be true or an object with "limit" and "order"; it is ${kindOf(snapshot)}; leave it out for none`,
+      id,
+    );
   }
   const { limit, order } = snapshot;
   const request: SnapshotRequest = {};
   if (limit !== undefined) {
     if (typeof limit !== 'number' || !Number.isSafeInteger(limit) || limit < 1) {
-      throw badFrame('"snapshot.limit" must be a whole number, 1 or more', id);
+      throw badFrame(`"snapshot.limit" must be a whole number, 1 or more; it is ${kindOf(limit)}`, id);
     }
     request.limit = limit;
   }
   if (order !== undefined) {
     if (typeof order !== 'string' || order === '') {
-      throw badFrame('"snapshot.order" must be a string such as "id.desc"', id);
+      throw badFrame(`"snapshot.order" must be a string such as "id.desc"; it is ${kindOf(order)}`, id);
     }
     request.order = order;
   }
@@ -182,5 +185,5 @@ function kindOf(value: unknown): string {
   if (value === '') return 'empty';
   if (Array.isArray(value)) return 'an array';
   if (typeof value === 'string') return `a string of ${value.length}`;
-  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
+  return typeof value === 'object' ? 'an object' : String(value).slice(0, 40);
 }

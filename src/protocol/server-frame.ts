@@ -68,9 +68,17 @@ export type PlainFrame =
   | ErrorFrame;
 export type ServerFrame = PlainFrame | SnapshotFrame | ChangeFrame | MessageFrame;
 
-/** The `error` frame of a fault; `id` is the request's where the fault does not know it. */
-export function errorFrame(error: ProtocolError, id: string | undefined = error.id): ErrorFrame {
-  return { type: 'error', ...(id === undefined ? {} : { id }), code: error.code, message: error.message };
+/**
+ * The `error` frame of a fault; `id` is the request's where the fault does not know it. It says where the connection
+ * ends with it.
+ */
+export function errorFrame(
+  error: ProtocolError,
+  id: string | undefined = error.id,
+  ends = error.close !== undefined,
+): ErrorFrame {
+  const message = ends ? `${error.message}; this connection ends` : error.message;
+  return { type: 'error', ...(id === undefined ? {} : { id }), code: error.code, message };
 }
 
 /** The text of a frame that carries neither rows nor a payload. */
