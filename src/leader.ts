@@ -86,10 +86,9 @@ export function createLeader(options: LeaderOptions): Leader {
           why = null;
         }
       } catch (error) {
-        // With its session gone, so is the lead.
-        if (ended.aborted) return;
-        observe({ type: 'leader.failed', error: reasonOf(error) });
         await sleep(RETRY_MS);
+        // With its session gone, so is the lead, which is told by then.
+        if (!ended.aborted) observe({ type: 'leader.failed', error: reasonOf(error) });
       }
     }
   }
