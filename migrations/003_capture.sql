@@ -231,39 +231,44 @@ end $$;
 comment on function rowcast.complete(rowcast.log) is 'Completes the transaction''s row of the log with what was gathered since it was written.';
 
 -- Every NOTIFY holds a lock that all of them share until its commit is flushed, so where they come thick, the leading
--- instance mutes them and reads the log instead. The locks, by their second number:
---   3  the leader's
---   4  mute: the leader has it, or waits for it, while nobody needs to notify
---   5  barrier: whoever does not notify shares it until the end, so that the leader can wait for him before it trusts
---      in being notified again. It is taken before mute is looked at: else one could slip through in between.
-create or replace function rowcast.must_notify() returns boolean language sql as $$
-  select case when pg_try_advisory_xact_lock_shared(hashtext('rowcast'), 5)
-              then pg_try_advisory_xact_lock_shared(hashtext('rowcast'), 4) else true end
+-- instance mutes them and reads the log instead. It says so by advisory locks, which end with it:
+--   3  lead     the leader has it
+--   4  mute     held, or waited for: the leader reads all the time, and nobody needs to notify
+--   5  barrier  everyone shares it until his end. The leader waits for it before it is calm again: until then, who was
+--               muted may still come, without a NOTIFY, and what is notified now must not overtake him
+--   6  calm     held: whatever was muted has been read, so commits may be handed on as they are notified
+create or replace function rowcast.telling() returns text language sql as $$
+  select case when not pg_try_advisory_xact_lock_shared(hashtext('rowcast'), 5) then 'read'
+              when not pg_try_advisory_xact_lock_shared(hashtext('rowcast'), 6) then 'changes'
+              when pg_try_advisory_xact_lock_shared(hashtext('rowcast'), 4) then 'read' end
 $$;
-comment on function rowcast.must_notify() is
-  'Whether this transaction has to send its NOTIFY: false where the leading instance reads the log and will not miss it.';
+comment on function rowcast.telling() is
+  'What the NOTIFY of this transaction tells: its changes; that there is something to read; or null, where it is muted.';
 
 create or replace function rowcast.end_transaction() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  told text;
+  told    text;
+  telling text;
 begin
   -- Most transactions are one statement of few rows: then the row is as it must be.
   if concat(current_setting('rowcast.state'), pg_trigger_depth()) = 'open1' and clock_timestamp() < new.at + interval '50 ms' then
     told := concat(set_config('rowcast.state', 'ended 0', true),
-                   case when rowcast.must_notify() then
-                     pg_notify('rowcast', case when octet_length(new.body) < 7900
-                       then concat(new.xid, ' ', new.id, ' ', to_json(clock_timestamp()), E'\n', new.body) else new.xid::text end) end);
+                   case rowcast.telling()
+                     when 'changes' then pg_notify('rowcast', case when octet_length(new.body) < 7900
+                       then concat(new.xid, ' ', new.id, ' ', to_json(clock_timestamp()), E'\n', new.body) else new.xid::text end)
+                     when 'read' then pg_notify('rowcast', new.xid::text)
+                   end);
     return new;
   end if;
 
   new := rowcast.complete(new);
   perform set_config('rowcast.state', concat('ended ', new.part), true);
-  if new.part = 0 and not rowcast.must_notify() then
-    return new;
-  elsif new.part = 0 and new.chunks = 0 and octet_length(new.body) < 7900 and pg_trigger_depth() = 1 then
+  -- What follows a first part is always told of: the first may have been told before.
+  telling := case when new.part > 0 then 'read' else rowcast.telling() end;
+  if telling = 'changes' and new.chunks = 0 and octet_length(new.body) < 7900 and pg_trigger_depth() = 1 then
     perform pg_notify('rowcast', concat(new.xid, ' ', new.id, ' ', to_json(clock_timestamp()), E'\n', new.body));
-  else
+  elsif telling is not null then
     -- Too long for a NOTIFY, or a part, with others around it (where constraints are immediate, we are within the
     -- capture of a statement): to be read from the log. Equal NOTIFYs of a transaction are one.
     perform pg_notify('rowcast', new.xid::text);

@@ -106,7 +106,7 @@ const schema = z.object({
     name: 'ROWCAST_DRAIN_MS',
     default: '10000',
     description:
-      'Over how long clients are sent away, evenly, when the instance stops; `/readyz` is 503 from its beginning, and the port stays open to its end.',
+      'Over how long clients are sent away, evenly, when the instance stops. `/readyz` is 503 and the port open throughout; it ends early when no client is left, but not in its first tenth, in which load balancers may see that.',
   }),
   ringBytes: setting(bytes('64KiB', '64GiB'), {
     name: 'ROWCAST_RING_BYTES',

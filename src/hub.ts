@@ -36,7 +36,7 @@ export interface Hub {
   onGap(reason: ResetReason): void;
   /** Ends the subscriptions to what is no longer watched. Resolves when that is done; never rejects. */
   onCatalogChanged(): Promise<void>;
-  /** Sends every client to other instances, evenly over `drainMs`; resolves when the last has been told. */
+  /** Takes no new clients, and sends all to other instances, evenly over `drainMs`; resolves when none is left. */
   drain(drainMs: number): Promise<void>;
   /** One heartbeat; within a commit, as soon as that ends. */
   beat(): void;

@@ -2,9 +2,10 @@
  * The leader: the one instance that takes NOTIFY out of the writers' way where it hurts.
  *
  * Every NOTIFY holds a lock of all of them until its commit is flushed. While they come thick, the leader mutes them
- * and reads the log instead, again and again; when there is little to read, it has them notify again, waits for those
- * who did not, and reads once more. It promises that whatever was committed without a NOTIFY is read by it soon after,
- * or else by the next leader, and that the others are told of what it read.
+ * and reads the log instead, again and again. When there is little to read, it waits for those who were muted, reads
+ * once more, and calms: only then NOTIFYs carry changes again, else they would overtake what was muted. It promises
+ * that whatever was committed without a NOTIFY is read by it soon after, or else by the next leader, and that the
+ * others are told of what it read before they are notified of anything that came after it.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Observe, reasonOf } from './observation.ts';
@@ -12,8 +13,10 @@ import type { Locks } from './postgres/leadership.ts';
 
 /** When to mute and when to stop. */
 export interface Pace {
-  /** Commits a second, looked at every `windowMs`, above which NOTIFYs are muted. */
+  /** Commits a second, looked at every `windowMs`, above which NOTIFYs are muted, */
   readonly muteAbove: number;
+  /** where they come from so many backends: fewer hardly wait for each other. */
+  readonly backends: number;
   /** Below which, for `calmMs`, they are not any more. */
   readonly unmuteBelow: number;
   readonly windowMs: number;
@@ -23,25 +26,34 @@ export interface Pace {
 }
 
 const RETRY_MS = 100;
-export const PACE: Pace = { muteAbove: 300, unmuteBelow: 100, windowMs: 100, calmMs: 300, pauseMs: 10 };
+const CALMING_MS = 100;
+
+export const PACE: Pace = {
+  muteAbove: 300,
+  backends: 3,
+  unmuteBelow: 100,
+  windowMs: 100,
+  calmMs: 300,
+  pauseMs: 5,
+};
 
 export interface Leader {
   onElected(locks: Locks): void;
   onDeposed(): void;
-  /** A commit was heard of by its NOTIFY. */
-  onNotified(): void;
+  /** A commit was heard of by its NOTIFY, which that backend sent. */
+  onNotified(backend: number): void;
   readonly muting: boolean;
 }
 
 export interface LeaderOptions {
   feed: {
     /** Reads the log; resolves when all that was committed before the call was handed on. */
-    advance(why: 'elected' | 'muted' | 'settled'): Promise<void>;
+    advance(why: 'muted' | 'calming' | 'calm'): Promise<void>;
     /** How many commits it has handed on. */
     readonly commits: number;
   };
-  /** There was something to read that nobody was notified of. */
-  onRead(): void;
+  /** There was something to read that nobody was notified of. Resolves when the others are told. */
+  onRead(): Promise<void>;
   observe: Observe;
   pace?: Pace;
   /** Milliseconds of a clock that never goes back. */
@@ -56,36 +68,39 @@ export function createLeader(options: LeaderOptions): Leader {
   let muting = false;
   let windowBegunAt = Number.NEGATIVE_INFINITY;
   let inWindow = 0;
+  const backends = new Set<number>();
   /** What the others were told of. */
   let told = 0;
   /** Aborted when NOTIFYs come thick. */
   let quiet = new AbortController();
 
-  function onNotified(): void {
+  function onNotified(backend: number): void {
     if (term === null || muting) return;
     const at = now();
     if (at - windowBegunAt > pace.windowMs) {
       windowBegunAt = at;
       inWindow = 0;
+      backends.clear();
     }
-    if (++inWindow > limit) quiet.abort();
+    backends.add(backend);
+    if (++inWindow > limit && backends.size >= pace.backends) quiet.abort();
   }
 
   async function lead(locks: Locks, ended: AbortSignal): Promise<void> {
-    // Others may have led before, and writers may have relied on them.
-    let why: 'elected' | 'settled' | null = 'elected';
+    // Others may have led before, and muted.
+    let isCalm = false;
     while (!ended.aborted) {
       try {
         if (quiet.signal.aborted) {
-          why ??= 'settled';
+          isCalm = false;
           await mute(locks, ended);
-        } else if (why === null) {
+        } else if (isCalm) {
           await either(quiet.signal, ended);
-        } else if (await locks.settle(quiet.signal)) {
-          await read(why);
-          why = null;
+        } else {
+          isCalm = await calm(locks);
         }
       } catch (error) {
+        isCalm = false;
         await sleep(RETRY_MS);
         // With its session gone, so is the lead, which is told by then.
         if (!ended.aborted) observe({ type: 'leader.failed', error: reasonOf(error) });
@@ -104,13 +119,28 @@ export function createLeader(options: LeaderOptions): Leader {
     granted.catch(reasonOf);
     try {
       await readOn(ended);
-      await locks.unmute();
     } finally {
       muting = false;
       quiet = new AbortController();
       inWindow = 0;
       observe({ type: 'leader.unmuted', commits: feed.commits - before, durationMs: now() - begunAt });
     }
+  }
+
+  /** False where NOTIFYs came thick before it was calm. */
+  async function calm(locks: Locks): Promise<boolean> {
+    let waiting = true;
+    const calmed = locks
+      .calm(quiet.signal, () => read('calm'))
+      .finally(() => {
+        waiting = false;
+      });
+    // Somebody who was muted may take long to end, and others who were are through already.
+    while (waiting) {
+      await Promise.race([calmed, sleep(CALMING_MS)]);
+      if (waiting) await read('calming');
+    }
+    return calmed;
   }
 
   async function readOn(ended: AbortSignal): Promise<void> {
@@ -131,12 +161,13 @@ export function createLeader(options: LeaderOptions): Leader {
     }
   }
 
-  async function read(why: 'elected' | 'muted' | 'settled'): Promise<void> {
+  async function read(why: 'muted' | 'calming' | 'calm'): Promise<void> {
     await feed.advance(why);
     // Others may lack what this instance came by in another way.
-    if (why === 'muted' && feed.commits === told) return;
+    if (why !== 'calm' && feed.commits === told) return;
     told = feed.commits;
-    onRead();
+    const heard = onRead();
+    if (why === 'calm') await heard;
   }
 
   return {

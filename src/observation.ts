@@ -16,9 +16,9 @@ export type ReadReason =
   | 'parts'
   | 'snapshot'
   | 'retry'
-  | 'elected'
   | 'muted'
-  | 'settled'
+  | 'calming'
+  | 'calm'
   | 'told';
 
 export type Observation =

@@ -181,9 +181,9 @@ async function start(
     observe,
     onConnected: feed.onConnected,
     onLost: feed.onLost,
-    onNotification(payload) {
+    onNotification(payload, sender) {
       if (payload !== RING) {
-        leader.onNotified();
+        leader.onNotified(sender);
         feed.onNotification(payload);
       } else if (!leadership.leading) feed.onTold();
     },

@@ -38,7 +38,8 @@ describe('the handshake', () => {
     await endpoint.client({ headers: { origin: `http://${host}` } });
     const stranger = await connect(endpoint.url, { headers: { origin: 'https://evil.example' } });
     expect(await stranger.closed).toEqual({ code: 4403, reason: 'pages of this origin may not connect' });
-    expect(stranger.frames).toEqual([expect.objectContaining({ type: 'error', code: 'forbidden' })]);
+    const message = 'pages of this origin may not connect; this connection ends';
+    expect(stranger.frames).toEqual([{ type: 'error', code: 'forbidden', message }]);
     expect(endpoint.hub.sessions).toBe(1);
     await start({ origins: ['https://*.example.com'] });
     await endpoint.client({ headers: { origin: 'https://app.example.com' } });
@@ -49,7 +50,8 @@ describe('the handshake', () => {
     const first = await endpoint.client();
     const second = await connect(endpoint.url);
     expect(await second.closed).toMatchObject({ code: 4429 });
-    expect(second.frames).toEqual([expect.objectContaining({ type: 'error', code: 'limit_exceeded' })]);
+    const message = 'this instance takes 1 connections; try again after a while; this connection ends';
+    expect(second.frames).toEqual([{ type: 'error', code: 'limit_exceeded', message }]);
     await first.close();
     await until(() => endpoint.hub.sessions === 0, { what: 'the first is gone' });
     await endpoint.client();
@@ -74,7 +76,7 @@ describe('frames', () => {
   it('that are far too large cut the connection', async () => {
     const socket = await endpoint.client();
     socket.sendRaw('x'.repeat(9_000));
-    expect(await socket.closed).toMatchObject({ code: expect.any(Number) });
+    expect(await socket.closed).toMatchObject({ code: 1006 });
     await endpoint.seen.next('session.closed');
     expect(endpoint.hub.sessions).toBe(0);
   });
@@ -83,7 +85,11 @@ describe('frames', () => {
     const socket = await endpoint.client();
     socket.sendRaw(new Uint8Array([123, 125]));
     expect(await socket.closed).toMatchObject({ code: 4400, reason: expect.stringContaining('binary') });
-    expect(socket.frames.at(-1)).toMatchObject({ type: 'error', code: 'bad_frame' });
+    expect(socket.frames.at(-1)).toMatchObject({
+      type: 'error',
+      code: 'bad_frame',
+      message: expect.stringMatching(/binary; this connection ends$/),
+    });
   });
 
   it('that are no JSON, no object or of no known type are refused, and the connection stays', async () => {
@@ -221,17 +227,24 @@ describe('a client that does not read', () => {
 
 describe('draining', () => {
   it('sends clients away at a pace, and takes no new ones', async () => {
-    const left: Record<number, number> = {};
+    /** Milliseconds into the drain, and how many were left from then on. */
+    const left: [number, number][] = [];
     await start({
       async delay(ms) {
-        left[Math.round(endpoint.nowMs - 1_000)] = endpoint.hub.sessions;
+        const { sessions } = endpoint.hub;
+        if (left.at(-1)?.[1] !== sessions) left.push([Math.round(endpoint.nowMs - 1_000), sessions]);
         endpoint.nowMs += ms;
       },
     });
-    const sockets = await Promise.all(Array.from({ length: 4 }, () => endpoint.subscriber('messages')));
-    await endpoint.hub.drain(500);
-    // None before a fifth of the time has gone by, and then one every fifth.
-    expect(left).toEqual({ 0: 4, 50: 4, 100: 3, 150: 3, 200: 2, 250: 2, 300: 1, 350: 1 });
+    const sockets = await Promise.all(Array.from({ length: 3 }, () => endpoint.subscriber('messages')));
+    await endpoint.hub.drain(1_000);
+    // None within the first tenth, and then evenly to the end.
+    expect([...left, [endpoint.nowMs - 1_000, endpoint.hub.sessions]]).toEqual([
+      [0, 3],
+      [400, 2],
+      [700, 1],
+      [expect.closeTo(1_000, -0.5), 0],
+    ]);
     for (const socket of sockets) {
       expect(await socket.closed).toEqual({
         code: 1001,
@@ -254,11 +267,25 @@ describe('draining', () => {
     expect([endpoint.hub.sessions, endpoint.nowMs]).toEqual([0, expect.closeTo(1_020, -0.5)]);
   });
 
-  it('takes no longer than until the last client has left', async () => {
+  it('takes no longer than until the last client has left, but the time in which that can be seen', async () => {
+    let leave = async () => {};
+    await start({
+      async delay(ms) {
+        endpoint.nowMs += ms;
+        if (endpoint.nowMs > 2_000) await leave();
+      },
+    });
     const socket = await endpoint.client();
-    const drained = endpoint.hub.drain(600_000);
-    await socket.close();
-    await drained;
+    leave = async () => {
+      await socket.close();
+      await until(() => endpoint.hub.sessions === 0, { what: 'the client is gone' });
+    };
+    await endpoint.hub.drain(60_000);
+    // None of the 60 s but the first 6, though the client had left after one.
+    expect(endpoint.nowMs).toBeCloseTo(1_000 + 6_000, -1);
+    expect(endpoint.hub.draining).toBe(true);
+    await endpoint.hub.drain(60_000);
+    expect(endpoint.nowMs).toBeCloseTo(1_000 + 2 * 6_000, -1);
   });
 
   it('takes no time where none is given', async () => {

@@ -4,6 +4,8 @@ import type { Session } from '../session.ts';
 
 /** How often it looks whether anybody is left. */
 const LOOK_MS = 50;
+/** The part of the time in which load balancers may see that the instance is not ready, before anybody goes. */
+const NOTICE_SHARE = 0.1;
 
 export interface DrainOptions {
   /** Those that are here; whoever has ended is no longer among them. */
@@ -14,19 +16,23 @@ export interface DrainOptions {
 }
 
 /**
- * Ends every session with 1001, evenly over `drainMs`: the first after a while, so that load balancers have seen by
- * then that the instance is not ready. Resolves when nobody is left.
+ * Ends every session with 1001, evenly over `drainMs`, of which the first part goes by in any case. Resolves when
+ * nobody is left.
  */
 export async function drainSessions({ sessions, drainMs, now, delay }: DrainOptions): Promise<void> {
   const begunMs = now();
   const all = [...sessions.values()];
-  const paceMs = drainMs / (all.length + 1);
+  const noticeMs = drainMs * NOTICE_SHARE;
+  const paceMs = (drainMs - noticeMs) / all.length;
+
+  async function pass(untilMs: number, isNeeded: () => boolean): Promise<void> {
+    const leftMs = () => begunMs + untilMs - now();
+    while (leftMs() >= 1 && isNeeded()) await delay(Math.min(LOOK_MS, leftMs()));
+  }
+
+  await pass(noticeMs, () => true);
   for (const [n, session] of all.entries()) {
-    const dueMs = begunMs + (n + 1) * paceMs;
-    for (let leftMs = dueMs - now(); leftMs >= 1; leftMs = dueMs - now()) {
-      if (sessions.size === 0) return;
-      await delay(Math.min(LOOK_MS, leftMs));
-    }
+    await pass(noticeMs + (n + 1) * paceMs, () => sessions.size > 0);
     session.end(CLOSE_CODES.draining, 'the instance is going away: connect again and resume');
   }
 }

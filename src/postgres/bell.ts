@@ -12,8 +12,8 @@ import { type Observe, reasonOf } from '../observation.ts';
 export const RING = 'ring';
 
 export interface Bell {
-  /** Again and again until it was heard. */
-  ring(): void;
+  /** Again and again until it was heard; resolves then, or when it was stopped. */
+  ring(): Promise<void>;
   stop(): void;
 }
 
@@ -23,30 +23,39 @@ const AGAIN_MS = 200;
 const NOTIFY = `begin; set local synchronous_commit = off; notify rowcast, '${RING}'; commit`;
 
 export function createBell({ pool, observe }: { pool: Pick<pg.Pool, 'query'>; observe: Observe }): Bell {
-  let wanted = false;
-  let ringing = false;
+  /** The ring under way, and the one that is to follow it. */
+  let ringing: Promise<void> | null = null;
+  let next: Promise<void> | null = null;
   let stopped = false;
 
-  async function ringOn(): Promise<void> {
-    ringing = true;
-    while (wanted && !stopped) {
-      wanted = false;
+  async function ringOnce(): Promise<void> {
+    while (!stopped) {
       try {
         await pool.query(NOTIFY);
+        return;
       } catch (error) {
-        wanted = true;
-        if (stopped) break;
+        if (stopped) return;
         observe({ type: 'bus.failed', error: reasonOf(error) });
         await delay(AGAIN_MS, undefined, { ref: false });
       }
     }
-    ringing = false;
+  }
+
+  function begin(): Promise<void> {
+    next = null;
+    const begun = ringOnce().finally(() => {
+      if (ringing === begun) ringing = null;
+    });
+    ringing = begun;
+    return begun;
   }
 
   return {
     ring() {
-      wanted = true;
-      if (!ringing) void ringOn();
+      if (ringing === null) return begin();
+      // One that is on its way may have been heard already.
+      next ??= ringing.then(begin);
+      return next;
     },
     stop() {
       stopped = true;

@@ -6,18 +6,20 @@
  * check interval and deadline, by PostgreSQL too, and that nothing is left after `stop`.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import pg from 'pg';
+import type pg from 'pg';
 import { type Observe, reasonOf } from '../observation.ts';
 import { backoff } from './backoff.ts';
+import { LockSession } from './lock-session.ts';
 
-/** What the leader can do about NOTIFYs; each rejects when the leadership is lost meanwhile. */
+/** What the leader does about NOTIFYs; each rejects when the lead is lost meanwhile. */
 export interface Locks {
   /** Mutes: in effect from when PostgreSQL has the request, which is before it resolves. */
   mute(): Promise<void>;
-  /** Writers that come to their end once it has resolved notify again. */
-  unmute(): Promise<void>;
-  /** Waits for all who did not notify. Resolves with false when it was aborted before. */
-  settle(signal: AbortSignal): Promise<boolean>;
+  /**
+   * Waits for everybody who may have been muted, calls `read`, and calms: from then on NOTIFYs carry the changes.
+   * Resolves with false where it was aborted before; then all is as it was.
+   */
+  calm(signal: AbortSignal, read: () => Promise<void>): Promise<boolean>;
 }
 
 export interface Leadership {
@@ -43,33 +45,24 @@ export interface LeadershipOptions {
   deadlineMs?: number;
 }
 
-/** As `rowcast.must_notify` has them. */
-const LOCKS = { lead: 3, mute: 4, barrier: 5 } as const;
+/** As `rowcast.telling` has them. */
+const LOCKS = { lead: 3, mute: 4, barrier: 5, calm: 6 } as const;
 type Lock = keyof typeof LOCKS;
 
 const lock = (name: Lock) => `select pg_advisory_lock(hashtext('rowcast'), ${LOCKS[name]})`;
 const unlock = (name: Lock) => `select pg_advisory_unlock(hashtext('rowcast'), ${LOCKS[name]})`;
 
-/** A leader that is gone must not keep its locks: PostgreSQL looks after the connection too. It waits without limit. */
-const SESSION = `
-  select set_config(name, value, false) from (values
-    ('tcp_keepalives_idle', '3'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'),
-    ('tcp_user_timeout', '9000'), ('idle_session_timeout', '0'), ('statement_timeout', '0'), ('lock_timeout', '0'),
-    ('transaction_timeout', '0')) wanted (name, value)
-   where exists (select from pg_catalog.pg_settings s where s.name = wanted.name)`;
-
-const QUERY_CANCELED = '57014';
 const BREAK_AGAIN_MS = 100;
 
 export function createLeadership(options: LeadershipOptions): Leadership {
   const { connectionString, applicationName, observe, checkIntervalMs = 3_000, deadlineMs = 4_000 } = options;
   const stopping = new AbortController();
-  let session: Session | null = null;
+  let session: LockSession | null = null;
   let running: Promise<void> | null = null;
   let leading = false;
 
   async function lead(): Promise<void> {
-    const current = new Session(connectionString, applicationName, deadlineMs);
+    const current = new LockSession(connectionString, applicationName, deadlineMs);
     session = current;
     try {
       await current.open();
@@ -89,8 +82,9 @@ export function createLeadership(options: LeadershipOptions): Leadership {
     }
   }
 
-  function locksOf(current: Session): Locks {
-    let muted: Promise<boolean> = Promise.resolve(false);
+  function locksOf(current: LockSession): Locks {
+    let muting: Promise<boolean> | null = null;
+    const held = { mute: false, calm: false };
 
     /** Ends a wait: again and again, since what comes before it has begun is lost. */
     async function broken(waiting: Promise<boolean>): Promise<boolean> {
@@ -105,27 +99,38 @@ export function createLeadership(options: LeadershipOptions): Leadership {
       return done;
     }
 
+    async function giveBack(name: 'mute' | 'calm'): Promise<void> {
+      if (held[name]) await current.answer(unlock(name));
+      held[name] = false;
+    }
+
     return {
       async mute() {
-        muted = current.wait(lock('mute'));
-        await muted;
+        if (!held.mute) {
+          muting = current.wait(lock('mute'));
+          held.mute = await muting;
+          muting = null;
+        }
+        // Nobody has ended without a NOTIFY as long as this was held.
+        if (held.mute) await giveBack('calm');
       },
-      async unmute() {
-        const held = await (current.waiting ? broken(muted) : muted);
-        muted = Promise.resolve(false);
-        if (held) await current.answer(unlock('mute'));
-      },
-      async settle(signal) {
+      async calm(signal, read) {
+        if (muting !== null) await broken(muting);
         const granted = current.wait(lock('barrier'));
         const onAbort = () => void broken(granted).catch(reasonOf);
         signal.addEventListener('abort', onAbort, { once: true });
         try {
           if (!(await granted)) return false;
-          await current.answer(unlock('barrier'));
-          return true;
         } finally {
           signal.removeEventListener('abort', onAbort);
         }
+        // Whoever was muted is through; whoever comes meanwhile is told to be read.
+        await read();
+        await current.answer(lock('calm'));
+        held.calm = true;
+        await giveBack('mute');
+        await current.answer(unlock('barrier'));
+        return true;
       },
     };
   }
@@ -154,92 +159,4 @@ export function createLeadership(options: LeadershipOptions): Leadership {
       return leading;
     },
   };
-}
-
-/** One session, for one leadership at the most. */
-class Session {
-  readonly #client: pg.Client;
-  readonly #deadlineMs: number;
-  readonly #ended: Promise<never>;
-  #fail: (error: Error) => void = () => undefined;
-  #over = false;
-  backendPid = 0;
-  failure = 'it was given up';
-  /** In a wait for a lock. */
-  waiting = false;
-
-  constructor(connectionString: string, applicationName: string, deadlineMs: number) {
-    this.#deadlineMs = deadlineMs;
-    this.#client = new pg.Client({
-      connectionString,
-      application_name: applicationName,
-      connectionTimeoutMillis: deadlineMs,
-      keepAlive: true,
-      keepAliveInitialDelayMillis: 10_000,
-    });
-    this.#ended = new Promise((_, reject) => {
-      this.#fail = reject;
-    });
-    // Whoever waits for something hears of it; nobody may.
-    this.#ended.catch(reasonOf);
-    this.#client.on('error', (error) => this.end(error));
-    this.#client.on('end', () => this.end(new Error('the connection was closed')));
-  }
-
-  async open(): Promise<void> {
-    await this.#orEnd(this.#client.connect());
-    await this.answer(SESSION);
-    const { rows } = await this.#orEnd(this.#client.query<{ pid: number }>('select pg_backend_pid() as pid'));
-    this.backendPid = rows[0]?.pid ?? 0;
-  }
-
-  /** Waits for a lock for as long as it takes. False where the wait was ended. */
-  async wait(sql: string): Promise<boolean> {
-    this.waiting = true;
-    try {
-      await this.#orEnd(this.#client.query(sql));
-      return true;
-    } catch (error) {
-      if (error instanceof pg.DatabaseError && error.code === QUERY_CANCELED) return false;
-      throw error;
-    } finally {
-      this.waiting = false;
-    }
-  }
-
-  /** A query that waits for nobody. One that was meant to be ended before it is asked again. */
-  async answer(sql: string): Promise<void> {
-    const timer = setTimeout(
-      () => this.end(new Error(`no answer within ${this.#deadlineMs} ms`)),
-      this.#deadlineMs,
-    );
-    try {
-      while (!(await this.wait(sql)));
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  /** Rejects when the session has ended. */
-  async watch(intervalMs: number): Promise<never> {
-    for (;;) {
-      await this.#orEnd(sleep(intervalMs));
-      // Who waits for a lock gives no answer, and PostgreSQL watches the connection.
-      if (!this.waiting) await this.answer('select 1');
-    }
-  }
-
-  end(error?: Error): void {
-    if (this.#over) return;
-    this.#over = true;
-    if (error !== undefined) this.failure = reasonOf(error);
-    this.#fail(error ?? new Error(this.failure));
-    // A peer that is silent would be waited for without end.
-    this.#client.end().catch(reasonOf);
-    this.#client.connection.stream.destroy();
-  }
-
-  #orEnd<T>(work: Promise<T>): Promise<T> {
-    return Promise.race([work, this.#ended]);
-  }
 }

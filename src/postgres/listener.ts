@@ -42,8 +42,8 @@ export interface ListenerOptions {
   onConnected(): void;
   /** The session is dead or deaf. Not called by `stop`. */
   onLost(reason: string): void;
-  /** Each notification of a session that was told by `onConnected`, in order; no payload is ''. */
-  onNotification(payload: string): void;
+  /** Each notification of a session that was told by `onConnected`, in order, with the backend that sent it; no payload is ''. */
+  onNotification(payload: string, sender: number): void;
   /** An SQL expression that is evaluated with each check of the session, and who is told its value. */
   watch?: { readonly expression: string; onValue(value: string): void };
   /** Pause between two checks of the session. */
@@ -105,8 +105,8 @@ export function createListener(options: ListenerOptions): Listener {
       onWatched: (value) => call(() => options.watch?.onValue(value ?? '')),
       // Between LISTEN and `onConnected` there is nothing to miss: what is heard then is committed,
       // so whatever is read after `onConnected` holds it.
-      onNotification: (payload) => {
-        if (connected) call(() => options.onNotification(payload));
+      onNotification: (payload, sender) => {
+        if (connected) call(() => options.onNotification(payload, sender));
       },
       onEnd: lose,
     });

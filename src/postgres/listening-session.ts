@@ -23,7 +23,7 @@ export interface ListeningSessionOptions {
   watched: string;
   onWatched(value: string | null): void;
   /** Each notification as its text, in the order of the socket. */
-  onNotification(payload: string): void;
+  onNotification(payload: string, sender: number): void;
   /** Once, as soon as the session is known to be dead or deaf, or was ended. */
   onEnd(reason: string): void;
 }
@@ -76,9 +76,9 @@ export class ListeningSession {
     subscriber.events.on('error', (error) => void this.end(error));
     // pg-listen would emit an event named like the channel, and throw on a channel named `error`.
     subscriber.events.removeAllListeners('notification');
-    subscriber.events.on('notification', ({ channel, payload }) => {
+    subscriber.events.on('notification', ({ channel, payload, processId }) => {
       if (this.#failure || channel !== options.channel) return;
-      options.onNotification(typeof payload === 'string' ? payload : '');
+      options.onNotification(typeof payload === 'string' ? payload : '', processId);
     });
   }
 

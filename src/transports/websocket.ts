@@ -135,9 +135,10 @@ function subProtocol(request: HttpRequest): string {
  * see why a handshake was refused, and would try for ever; a close code it can read.
  */
 function turnAway(socket: WebSocket<Attached>): void {
-  const error = new ProtocolError('forbidden', 'pages of this origin may not connect');
+  const close = CLOSE_CODES.forbidden;
+  const error = new ProtocolError('forbidden', 'pages of this origin may not connect', { close });
   socket.send(encode(errorFrame(error)));
-  socket.end(CLOSE_CODES.forbidden, error.message);
+  socket.end(close, error.message);
 }
 
 function refuse(response: HttpResponse, status: string): void {

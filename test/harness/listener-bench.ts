@@ -125,9 +125,9 @@ function createEar(
       events.push('lost');
       options.onLost?.(reason);
     },
-    onNotification(payload) {
+    onNotification(payload, sender) {
       (events.at(-1) === 'connected' ? heard : heardWhileLost).push(payload);
-      options.onNotification?.(payload);
+      options.onNotification?.(payload, sender);
     },
   });
   return {

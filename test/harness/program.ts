@@ -26,14 +26,19 @@ export interface Program {
 }
 
 export interface ProgramOptions {
+  /** What runs; the command line by default. */
+  script?: string;
   env?: Record<string, string>;
   cwd?: string;
 }
 
 /** Starts `rowcast` with these arguments. */
-export function startProgram(args: readonly string[], { env = {}, cwd }: ProgramOptions = {}): Program {
+export function startProgram(
+  args: readonly string[],
+  { script = CLI, env = {}, cwd }: ProgramOptions = {},
+): Program {
   const { PATH = '', HOME = '', TMPDIR } = process.env;
-  const child: ChildProcess = spawn(process.execPath, [CLI, ...args], {
+  const child: ChildProcess = spawn(process.execPath, [script, ...args], {
     env: { PATH, HOME, ...(TMPDIR === undefined ? {} : { TMPDIR }), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(cwd === undefined ? {} : { cwd }),
@@ -51,7 +56,7 @@ export function startProgram(args: readonly string[], { env = {}, cwd }: Program
     exited = true;
     return { code: code ?? null, stdout, stderr };
   });
-  if (child.pid === undefined) throw new Error(`${CLI} could not be started`);
+  if (child.pid === undefined) throw new Error(`${script} could not be started`);
   return {
     pid: child.pid,
     get stdout() {

@@ -1,6 +1,6 @@
-/** A short run of the oracle; the long one is `npm run test:oracle`. */
+/** Short runs of the oracle; the long ones are `npm run test:oracle`. */
 import { describe, expect, it } from '@jest/globals';
-import { runOracle } from './oracle.ts';
+import { runOracle, type Scenario } from './oracle.ts';
 
 const SECONDS = Number(process.env['ORACLE_SECONDS'] ?? 12);
 const RUNS = Number(process.env['ORACLE_RUNS'] ?? 1);
@@ -9,17 +9,61 @@ const TOPICS = (process.env['ORACLE_TOPICS'] ?? 'item item?room=eq.1 item?room=e
   ' ',
 );
 
-describe('the oracle', () => {
+/** The second keeps so few commits in memory that its clients are caught up from the log. */
+const TWO: Scenario = {
+  nodes: [{}, { ROWCAST_RING_BYTES: '64KiB' }],
+  writers: 4,
+  pulses: 0,
+  manner: {},
+  faults: {
+    listener: 0.5,
+    backends: 0.15,
+    restart: 0.04,
+    crash: 0.04,
+    drain: 0.1,
+    kill: 0.1,
+    leave: 4,
+  },
+  openThroughout: false,
+};
+
+/** Mutes as soon as a few commits come, and unmutes as soon as they do not. */
+const PACE = { muteAbove: 25, backends: 2, unmuteBelow: 20, windowMs: 50, calmMs: 25, pauseMs: 2 };
+const PACED = { ORACLE_PACE: JSON.stringify(PACE) };
+const MUTING: Scenario = {
+  nodes: [PACED, { ...PACED, ROWCAST_RING_BYTES: '64KiB' }, PACED],
+  writers: 5,
+  pulses: 4,
+  manner: { burstMs: 100, lingers: 0.02 },
+  faults: {
+    listener: 0.2,
+    backends: 0.05,
+    restart: 0.02,
+    crash: 0.02,
+    drain: 0.05,
+    kill: 0.05,
+    'kill leader': 0.15,
+    'leader backend': 0.5,
+    leave: 4,
+  },
+  openThroughout: true,
+};
+
+describe.each([
+  ['two instances', TWO, 0],
+  ['three instances that mute and unmute', MUTING, 2],
+] as const)('the oracle, with %s', (_, scenario, mutingsPerSecond) => {
   for (let run = 0; run < RUNS; run++) {
     const seed = FIRST_SEED + run;
     it(
       `finds no difference in ${SECONDS} s, with seed ${seed}`,
       async () => {
-        const report = await runOracle({ seed, durationMs: SECONDS * 1000, topics: TOPICS });
+        const report = await runOracle({ ...scenario, seed, durationMs: SECONDS * 1000, topics: TOPICS });
         console.log(`oracle: seed ${seed}: ${JSON.stringify(report)}`);
         expect(report.written).toBeGreaterThan(SECONDS);
         expect(report.resumes).toBeGreaterThan(0);
         expect(report.commits).toBeGreaterThan(report.written);
+        expect(report.mutings).toBeGreaterThanOrEqual(mutingsPerSecond * SECONDS);
       },
       SECONDS * 1000 + 120_000,
     );

@@ -1,22 +1,70 @@
 /** A writer of the oracle: random transactions of every kind on a table that all writers share. */
 import pg from 'pg';
+import { pause } from './pause.ts';
 import type { Random } from './random.ts';
 
 const ROWS = 60;
 
+/** How a writer goes about it. */
+export interface Manner {
+  /** It writes for so long, and then writes nothing for so long, together with all others. */
+  readonly burstMs?: number;
+  /** How often it has its constraints fired, and then lingers for up to a second before it commits. */
+  readonly lingers?: number;
+}
+
 /** Writes until it is told to stop, whatever happens to its connections. Gives how many commits were answered. */
-export async function write(url: string, random: Random, goOn: () => boolean): Promise<number> {
+export async function write(
+  url: string,
+  random: Random,
+  goOn: () => boolean,
+  manner: Manner = {},
+): Promise<number> {
+  const { burstMs } = manner;
   let client: pg.Client | null = null;
   let committed = 0;
   while (goOn()) {
+    if (burstMs !== undefined && Math.floor(performance.now() / burstMs) % 2 === 1) {
+      await pause(5);
+      continue;
+    }
     try {
       client ??= await open(url);
-      if (await transaction(client, random)) committed++;
+      if (await transaction(client, random, manner)) committed++;
     } catch {
       // Deadlocks, serialization failures, terminated backends, restarts: the next transaction is another.
       if (client !== null) await close(client);
       client = null;
     }
+  }
+  if (client !== null) await close(client);
+  return committed;
+}
+
+/** Writes a row of its own, again and again, quickly: what makes NOTIFYs come thick. Gives how many commits were answered. */
+export async function pulse(
+  url: string,
+  id: number,
+  goOn: () => boolean,
+  { burstMs }: Manner,
+): Promise<number> {
+  let client: pg.Client | null = null;
+  let committed = 0;
+  while (goOn()) {
+    if (burstMs !== undefined && Math.floor(performance.now() / burstMs) % 2 === 1) {
+      await pause(5);
+      continue;
+    }
+    try {
+      client ??= await open(url);
+      await client.query(`insert into item (id, version) values (${id}, 1)
+        on conflict (id) do update set version = item.version + 1`);
+      committed++;
+    } catch {
+      if (client !== null) await close(client);
+      client = null;
+    }
+    await pause(5);
   }
   if (client !== null) await close(client);
   return committed;
@@ -37,7 +85,7 @@ async function close(client: pg.Client): Promise<void> {
   await client.end().catch(() => undefined);
 }
 
-async function transaction(client: pg.Client, random: Random): Promise<boolean> {
+async function transaction(client: pg.Client, random: Random, { lingers = 0 }: Manner): Promise<boolean> {
   const isolation = random.pick([
     '',
     '',
@@ -59,6 +107,10 @@ async function transaction(client: pg.Client, random: Random): Promise<boolean> 
     if (random.chance(0.1)) await client.query(`savepoint u; ${statement(random)}; rollback to u`);
   }
   if (random.chance(0.02)) await client.query(big(random));
+  if (random.chance(lingers)) {
+    await client.query('set constraints all immediate');
+    await pause(50 + random.below(950));
+  }
   if (random.chance(0.1)) {
     await client.query('rollback');
     return false;
@@ -102,4 +154,6 @@ export const SCHEMA = `
   create function again() returns trigger language plpgsql as $$ begin
     update item set version = version + 1, twice = false where id = new.id; return null; end $$;
   create trigger again after update on item for each row when (new.twice) execute function again();
-  select rowcast.watch('item', access => 'public')`;
+  select rowcast.watch('item', access => 'public');
+  create table aside (id int generated always as identity primary key);
+  select rowcast.watch('aside')`;
