@@ -21,7 +21,7 @@ export class LockSession {
   readonly #deadlineMs: number;
   readonly #ended: Promise<never>;
   #fail: (error: Error) => void = () => undefined;
-  #over = false;
+  readonly #gone = new AbortController();
   backendPid = 0;
   failure = 'it was given up';
   /** In a wait for a lock. */
@@ -82,17 +82,17 @@ export class LockSession {
   /** Rejects when the session has ended. */
   async watch(intervalMs: number): Promise<never> {
     for (;;) {
-      await this.#orEnd(sleep(intervalMs));
+      await this.#orEnd(sleep(intervalMs, undefined, { signal: this.#gone.signal }));
       // Who waits for a lock gives no answer, and PostgreSQL watches the connection.
       if (!this.waiting) await this.answer('select 1');
     }
   }
 
   end(error?: Error): void {
-    if (this.#over) return;
-    this.#over = true;
+    if (this.#gone.signal.aborted) return;
     if (error !== undefined) this.failure = reasonOf(error);
     this.#fail(error ?? new Error(this.failure));
+    this.#gone.abort();
     // A peer that is silent would be waited for without end.
     this.#client.end().catch(reasonOf);
     this.#client.connection.stream.destroy();

@@ -91,6 +91,8 @@ export async function captured(database: Pick<Database, 'client'>): Promise<Capt
     else heard.push(payload);
   });
   await ear.query(`listen rowcast; listen ${MARK}`);
+  // As a leader that is calm: else a NOTIFY says only that there is something to read.
+  await ear.query(`select pg_advisory_lock(hashtext('rowcast'), 6)`);
 
   async function of(work: Work): Promise<Commit[]> {
     const before = await ear.query<{ snapshot: string }>('select pg_current_snapshot()::text as snapshot');

@@ -1,0 +1,137 @@
+/** What a transaction's NOTIFY tells, by the locks of the leading instance. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import type pg from 'pg';
+import { createDatabase, type Database } from '../harness/database.ts';
+import { until } from '../harness/facts.ts';
+
+const LOCKS = { mute: 4, barrier: 5, calm: 6 } as const;
+type Lock = keyof typeof LOCKS;
+
+let database: Database;
+let leader: pg.Client;
+let writer: pg.Client;
+let ear: pg.Client;
+let heard: string[];
+
+beforeAll(async () => {
+  database = await createDatabase();
+  await database.query(`create table item (id int generated always as identity primary key, n int, filler text);
+    select rowcast.watch('item')`);
+});
+afterAll(() => database.drop());
+beforeEach(async () => {
+  [leader, writer, ear] = await Promise.all([database.client(), database.client(), database.client()]);
+  heard = [];
+  ear.on('notification', ({ payload = '' }) => heard.push(payload));
+  await ear.query('listen rowcast; listen mark');
+});
+afterEach(() => Promise.all([leader.end(), writer.end(), ear.end()]));
+
+/** How many advisory locks there are like this. */
+async function locks(where = 'true'): Promise<number> {
+  const { rowCount } = await database.query(
+    `select from pg_locks where locktype = 'advisory' and ${where}
+        and database = (select oid from pg_database where datname = current_database())`,
+  );
+  return rowCount ?? 0;
+}
+
+const take = (name: Lock, who = leader) =>
+  who.query(`select pg_advisory_lock(hashtext('rowcast'), ${LOCKS[name]})`);
+const giveBack = (name: Lock, who = leader) =>
+  who.query(`select pg_advisory_unlock(hashtext('rowcast'), ${LOCKS[name]})`);
+
+/** What the NOTIFYs tell that were sent up to now, in order, since the last time. */
+async function told(): Promise<string[]> {
+  await writer.query('notify mark');
+  await until(() => heard.includes(''), { what: 'all notifications' });
+  const kinds = heard
+    .filter((payload) => payload !== '')
+    .map((payload) => (payload.includes('\n') ? 'changes' : /^\d+$/.test(payload) ? 'read' : payload));
+  heard.length = 0;
+  return kinds;
+}
+
+/** Transactions of every kind that a NOTIFY is made for. */
+const WORK = {
+  'one row': 'insert into item (n) values (1)',
+  'two statements': 'insert into item (n) values (1); update item set n = 2 where n = 1',
+  'more than a NOTIFY holds': `insert into item (filler) values (repeat('x', 9000))`,
+};
+
+describe('a NOTIFY', () => {
+  it.each(Object.entries(WORK))(
+    'of %s says that there is something to read, where nobody leads',
+    async (_, sql) => {
+      await writer.query(sql);
+      expect(await told()).toEqual(['read']);
+    },
+  );
+
+  it.each(Object.entries(WORK))(
+    'of %s has the changes where they fit, while the leader is calm',
+    async (what, sql) => {
+      await take('calm');
+      await writer.query(sql);
+      expect(await told()).toEqual([what === 'more than a NOTIFY holds' ? 'read' : 'changes']);
+    },
+  );
+
+  it.each(Object.entries(WORK))(
+    'of %s is not sent while the leader mutes; the log has it',
+    async (_, sql) => {
+      await take('mute');
+      const before = await database.query('select from rowcast.log');
+      await writer.query(sql);
+      expect(await told()).toEqual([]);
+      expect((await database.query('select from rowcast.log')).rowCount).toBe(Number(before.rowCount) + 1);
+    },
+  );
+
+  it('is not sent as soon as the leader waits to mute', async () => {
+    // Told to be read, it shares the lock until it ends.
+    await writer.query('begin; insert into item (n) values (1); set constraints all immediate');
+    const muting = take('mute');
+    await until(async () => (await locks('not granted')) === 1, { what: 'the leader waits' });
+    await database.query('insert into item (n) values (1)');
+    await writer.query('rollback');
+    await muting;
+    expect(await told()).toEqual([]);
+  });
+
+  it.each(['held', 'waited for'])(
+    'says that there is something to read while the barrier is %s',
+    async (how) => {
+      await take('mute');
+      // Muted, it is waited for until it ends.
+      if (how === 'waited for')
+        await writer.query('begin; insert into item (n) values (1); set constraints all immediate');
+      const waiting = take('barrier');
+      const isSo = `objid = 5 and granted = ${how === 'held'} and mode = 'ExclusiveLock'`;
+      await until(async () => (await locks(isSo)) === 1, { what: `the barrier is ${how}` });
+      await database.query('insert into item (n) values (1)');
+      if (how === 'waited for') await writer.query('commit');
+      await waiting;
+      expect(await told()).toEqual(['read']);
+    },
+  );
+
+  it('is sent of what follows a muted first part', async () => {
+    await take('mute');
+    await writer.query('begin; insert into item (n) values (1); set constraints all immediate');
+    await writer.query('insert into item (n) values (2); commit');
+    expect(await told()).toEqual(['read']);
+  });
+
+  it('waits for nobody, and leaves no lock behind', async () => {
+    await take('barrier');
+    await take('mute');
+    await take('calm');
+    await writer.query(`set lock_timeout = '1ms'; insert into item (n) values (1)`);
+    expect(await told()).toEqual(['read']);
+    await giveBack('barrier');
+    await giveBack('mute');
+    await giveBack('calm');
+    expect(await locks()).toBe(0);
+  });
+});
