@@ -88,6 +88,8 @@ async function prepare(rig: Rig): Promise<Record<Table, Writer>> {
   for (const table of TABLES) await admin.query(createMessages(table));
   await admin.query(notifyNaively('naive'));
   await admin.query(watch('watched'));
+  // As a leader that is calm: else a NOTIFY does not carry the changes.
+  await admin.query(`select pg_advisory_lock(hashtext('rowcast'), 6)`);
 
   async function connect(table: Table): Promise<Writer> {
     const client = await rig.client(url);

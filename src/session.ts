@@ -94,7 +94,9 @@ export class Session implements CatchUpClient {
   fail(thrown: unknown, id?: string): void {
     if (this.#state === 'closing' || this.#state === 'closed') return;
     const error = this.#asProtocolError(thrown);
-    const isOneTooMany = error.code === 'bad_frame' && ++this.#badFrames >= MAX_BAD_FRAMES_IN_A_ROW;
+    // With an id it answers a frame that could be read, such as one whose order names no column: that is no row.
+    const isUnread = error.code === 'bad_frame' && id === undefined;
+    const isOneTooMany = isUnread && ++this.#badFrames >= MAX_BAD_FRAMES_IN_A_ROW;
     const close = error.close ?? (isOneTooMany ? CLOSE_CODES.badFrames : undefined);
     this.#answer(errorFrame(error, id ?? error.id, close !== undefined));
     this.#host.observe({ type: 'session.error', session: this.id, code: error.code });

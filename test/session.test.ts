@@ -290,6 +290,32 @@ describe('a client that errs', () => {
     expect(ends).toEqual([told.at(-1)]);
   });
 
+  it('is not sent away for frames that can be read, whatever they are answered', async () => {
+    let asked = 0;
+    const other = await startEndpoint({
+      limits: { maxSubscriptions: 12 },
+      catchUp: async () => {
+        asked++;
+        await until(() => asked === 12, { what: 'all have been read' });
+        throw new ProtocolError('bad_frame', 'the order cannot be used');
+      },
+    });
+    try {
+      const socket = await other.client();
+      const operations = ['insert', 'update', 'delete', 'insert,update', 'insert,delete', 'update,delete'];
+      const topics = ['messages', 'rooms'].flatMap((table) => operations.map((ops) => `${table}:${ops}`));
+      for (const topic of topics)
+        socket.send({ type: 'subscribe', id: topic, topic, snapshot: { order: 'nothing' } });
+      await until(() => told(socket).length === 12, { what: 'all are answered' });
+      const message = 'the order cannot be used';
+      const answers = topics.map((id) => ({ type: 'error', id, code: 'bad_frame', message }));
+      expect(new Set(told(socket))).toEqual(new Set(answers));
+      await settle(socket);
+    } finally {
+      other.close();
+    }
+  });
+
   it('is refused what goes past its rate, and sent away when it goes on', async () => {
     const socket = await endpoint.client();
     for (let n = 0; n < 21; n++) socket.send({ type: 'ping' });

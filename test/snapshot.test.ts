@@ -239,6 +239,43 @@ describe('the join', () => {
     }
   });
 
+  it('tells with live where it is, whatever came since the moment of the rows', async () => {
+    let writing = true;
+    const writer = (async () => {
+      for (let id = 1_000; writing; id++) await database.query(`insert into item values (${id}, 1)`);
+    })();
+    // Until something was committed between the moment of the rows and live.
+    let client: Socket;
+    let live: Frame;
+    for (;;) {
+      client = await asking('item');
+      live = await client.next('live');
+      if (client.frames.indexOf(live) > typesOf(client).lastIndexOf('snapshot') + 1) break;
+      await client.close();
+    }
+    writing = false;
+    await writer;
+    // What was there when live came, and what comes after its cursor, make up the table; the mirror throws at a double.
+    const mirror = createMirror();
+    const applied = (frames: readonly Frame[]) =>
+      frames.filter(({ type }) => type === 'snapshot' || type === 'change');
+    for (const frame of applied(client.frames.slice(0, client.frames.indexOf(live)))) mirror.take(frame);
+    await client.close();
+    const again = await instance.client();
+    again.send({ type: 'subscribe', id: 'a', topic: 'item', since: live['cursor'] });
+    const { rows } = await database.query<{ n: number }>('select count(*)::int as n from item');
+    let taken = 0;
+    await until(
+      () => {
+        const frames = applied(again.frames);
+        for (; taken < frames.length; taken++) mirror.take(frames[taken] as Frame);
+        return mirror.rows.size === rows[0]?.n;
+      },
+      { what: 'the mirror equals the table' },
+    );
+    await again.close();
+  });
+
   it('may not be asked for a topic that the connection has already', async () => {
     const client = await asking('empty');
     await client.next('live');

@@ -1,4 +1,5 @@
 /** The WebSocket endpoint and what the hub does to all its clients. */
+import { get, type IncomingMessage } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { type Endpoint, type EndpointOptions, inserted, startEndpoint } from './harness/endpoint.ts';
 import { until } from './harness/facts.ts';
@@ -253,6 +254,18 @@ describe('draining', () => {
     }
     expect([endpoint.hub.sessions, endpoint.hub.topics]).toEqual([0, 0]);
     await expect(connect(endpoint.url)).rejects.toThrow(/503/);
+    // A load balancer is told when to ask again.
+    const headers = {
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
+    };
+    const refused = await new Promise<IncomingMessage>((resolve) => {
+      get(endpoint.url.replace('ws:', 'http:'), { headers }, resolve);
+    });
+    expect([refused.statusCode, refused.headers['retry-after']]).toEqual([503, '1']);
+    refused.resume();
   });
 
   it('keeps the pace with more clients than there are milliseconds', async () => {
