@@ -77,6 +77,8 @@ export function logObservations(logger: Logger): Observe {
         return logger.warn(fields(seen), 'the connection that leads, or waits to lead, is lost');
       case 'leader.failed':
         return logger.error(fields(seen), 'leading failed; it will be tried again');
+      case 'leader.frozen':
+        return logger.error(fields(seen), 'the leader muted the writers and does nothing: it is unseated');
       case 'leader.muted':
         return logger.debug(fields(seen), 'many commits: writers need not notify, the log is read');
       case 'leader.unmuted':

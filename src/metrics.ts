@@ -59,9 +59,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     sources.listenerConnected() ? 1 : 0,
   );
 
-  asked('rowcast_leading', '1 while this instance leads: one of all of them does.', () =>
-    sources.leading() ? 1 : 0,
-  );
+  asked('rowcast_leading', '1 while this instance leads, as one of all does.', () => +sources.leading());
 
   const connections = counter('rowcast_listener_connections_total', 'Times the listener connected.');
   const reconnections = counter('rowcast_listener_reconnections_total', 'Those of them after the first.');
@@ -114,7 +112,10 @@ export function createMetrics(sources: MetricSources): Metrics {
   const catalogFailures = counter('rowcast_catalog_failures_total', 'Failed looks at the watched tables.');
 
   const elections = counter('rowcast_elections_total', 'Times this instance became the leader.');
-  const leaderFailures = counter('rowcast_leader_failures_total', 'Times that leading failed or was lost.');
+  const leaderFailures = counter(
+    'rowcast_leader_failures_total',
+    'Times that leading failed or was lost, here or by another.',
+  );
   const mutings = counter('rowcast_mutings_total', 'Times the leader muted the writers’ NOTIFYs.');
   const mutedSeconds = counter('rowcast_muted_seconds_total', 'For how long they were muted.');
   const mutedCommits = counter('rowcast_muted_commits_total', 'Commits read by the leader meanwhile.');
@@ -194,6 +195,7 @@ export function createMetrics(sources: MetricSources): Metrics {
         return elections.inc();
       case 'leader.lost':
       case 'leader.failed':
+      case 'leader.frozen':
         return leaderFailures.inc();
       case 'leader.muted':
         return mutings.inc();

@@ -42,6 +42,7 @@ export type Observation =
   | { type: 'leader.deposed'; reason: string }
   | { type: 'leader.lost'; reason: string }
   | { type: 'leader.failed'; error: string }
+  | { type: 'leader.frozen'; pid: number }
   | { type: 'leader.muted' }
   | { type: 'leader.unmuted'; commits: number; durationMs: number }
   | { type: 'bus.failed'; error: string }

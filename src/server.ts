@@ -144,7 +144,10 @@ async function start(
     onGap: hub.onGap,
     onWatchingChanged: lookAgain,
   });
-  const outlook = createOutlook({ onTablesChanged: lookAgain });
+  const outlook = createOutlook({
+    onTablesChanged: lookAgain,
+    onFrozenLeader: (pid) => leadership.unseat(pid),
+  });
   const catchUpLog = createLogReader(catchUpPool);
   const catchUp = createCatchUp({
     feed,
@@ -185,7 +188,10 @@ async function start(
       if (payload !== RING) {
         leader.onNotified(sender);
         feed.onNotification(payload);
-      } else if (!leadership.leading) feed.onTold();
+      } else {
+        outlook.onRing();
+        if (!leadership.leading) feed.onTold();
+      }
     },
     watch: { expression: OUTLOOK, onValue: outlook.see },
   });

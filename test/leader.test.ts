@@ -1,9 +1,11 @@
 /** The leader, end to end: it mutes under load, calms afterwards, and nobody misses or doubles anything by it. */
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type pg from 'pg';
 import { createDatabase, type Database } from './harness/database.ts';
 import { until } from './harness/facts.ts';
 import { type Instance, startInstance } from './harness/instance.ts';
+import { addressOf, startProgram } from './harness/program.ts';
 import type { Frame, Socket } from './harness/socket.ts';
 
 const PACE = { muteAbove: 100, backends: 2, unmuteBelow: 50, windowMs: 50, calmMs: 100, pauseMs: 2 };
@@ -176,6 +178,45 @@ describe('the leader', () => {
     await Promise.all([gone?.stop(), insertUntil(() => written > at + 200)]);
     await elected;
     await complete();
+  });
+
+  it('is unseated when it freezes while it mutes', async () => {
+    // In a process of its own, which leads once the first instance has gone.
+    await clients.shift()?.close();
+    const [gone] = instances.splice(0, 1);
+    await gone?.stop();
+    const [other] = instances;
+    await other?.observed.next('leader.elected');
+    const program = startProgram([], {
+      script: join(process.cwd(), 'test', 'oracle', 'serve.js'),
+      env: {
+        DATABASE_URL: database.url,
+        HOST: '127.0.0.1',
+        PORT: '0',
+        LOG_LEVEL: 'debug',
+        ORACLE_PACE: JSON.stringify(PACE),
+      },
+    });
+    try {
+      await addressOf(program);
+      const again = other?.observed.since();
+      await database.query(
+        `select pg_terminate_backend(pid) from pg_stat_activity
+          where datname = current_database() and application_name = 'rowcast leader'
+            and pid in (select pid from pg_locks where locktype = 'advisory' and objid = 3 and granted)`,
+      );
+      await program.said(/"event":"leader.elected"/);
+      await insertUntil(() => /"event":"leader.muted"/.test(program.stdout));
+      await until(() => holds(4), { what: 'it mutes' });
+      program.kill('SIGSTOP');
+      await insert();
+      await again?.next('leader.frozen');
+      await complete();
+    } finally {
+      program.kill('SIGCONT');
+      program.kill('SIGKILL');
+      await program.ended;
+    }
   });
 
   it('does not mute a single writer, however fast it is', async () => {

@@ -28,6 +28,8 @@ export interface Leadership {
   /** Gives the lead up; resolves when no socket and no timer is left. */
   stop(): Promise<void>;
   readonly leading: boolean;
+  /** Ends the session of another leader, which does not do its part. */
+  unseat(pid: number): void;
 }
 
 export interface LeadershipOptions {
@@ -157,6 +159,11 @@ export function createLeadership(options: LeadershipOptions): Leadership {
     },
     get leading() {
       return leading;
+    },
+    unseat(pid) {
+      if (leading) return;
+      observe({ type: 'leader.frozen', pid });
+      options.pool.query('select pg_terminate_backend($1)', [pid]).catch(reasonOf);
     },
   };
 }
