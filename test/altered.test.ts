@@ -2,7 +2,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { createDatabase, type Database } from './harness/database.ts';
 import { type Instance, startInstance } from './harness/instance.ts';
-import type { Socket } from './harness/socket.ts';
 
 let database: Database;
 let instance: Instance;
@@ -23,15 +22,7 @@ afterEach(async () => {
   await database.drop();
 });
 
-/** A client that is subscribed to each topic, under the topic as its id. */
-async function subscribed(...topics: string[]): Promise<Socket> {
-  const client = await instance.client();
-  for (const topic of topics) {
-    client.send({ type: 'subscribe', id: topic, topic });
-    await client.next('subscribed');
-  }
-  return client;
-}
+const subscribed = (...topics: string[]) => instance.subscriber(...topics);
 
 /** Asks for a snapshot until there is one: the first may find the table just changed. */
 async function snapshotOf(topic: string): Promise<unknown> {

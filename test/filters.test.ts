@@ -22,15 +22,7 @@ afterAll(async () => {
 });
 beforeEach(() => database.query('truncate item'));
 
-/** A client that is subscribed to each topic, under the topic as its id. */
-async function subscribed(...topics: string[]): Promise<Socket> {
-  const client = await instance.client();
-  for (const topic of topics) {
-    client.send({ type: 'subscribe', id: topic, topic });
-    await client.next('subscribed');
-  }
-  return client;
-}
+const subscribed = (...topics: string[]) => instance.subscriber(...topics);
 
 async function refused(topic: string): Promise<Frame> {
   const client = await instance.client();

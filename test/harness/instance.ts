@@ -11,6 +11,8 @@ export interface Instance {
   readonly observed: ReturnType<typeof observations>;
   /** A client that has been welcomed. */
   client(path?: string): Promise<Socket>;
+  /** A client that is subscribed to each topic, under the topic as its id. */
+  subscriber(...topics: string[]): Promise<Socket>;
   stop(): Promise<void>;
 }
 
@@ -34,13 +36,23 @@ export async function startInstance(
     ...env,
   });
   const server = await startServer(config, { observe: observed.observe, ...options });
+  async function client(path = '/ws'): Promise<Socket> {
+    const socket = await connect(`${server.url.replace('http', 'ws')}${path}`);
+    await socket.next('welcome');
+    return socket;
+  }
+
   return {
     server,
     http: server.url,
     observed,
-    async client(path = '/ws') {
-      const socket = await connect(`${server.url.replace('http', 'ws')}${path}`);
-      await socket.next('welcome');
+    client,
+    async subscriber(...topics) {
+      const socket = await client();
+      for (const topic of topics) {
+        socket.send({ type: 'subscribe', id: topic, topic });
+        await socket.next('subscribed');
+      }
       return socket;
     },
     stop: () => server.stop(),

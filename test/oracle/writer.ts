@@ -14,39 +14,30 @@ export interface Manner {
 }
 
 /** Writes until it is told to stop, whatever happens to its connections. Gives how many commits were answered. */
-export async function write(
+export function write(
   url: string,
   random: Random,
   goOn: () => boolean,
   manner: Manner = {},
 ): Promise<number> {
-  const { burstMs } = manner;
-  let client: pg.Client | null = null;
-  let committed = 0;
-  while (goOn()) {
-    if (burstMs !== undefined && Math.floor(performance.now() / burstMs) % 2 === 1) {
-      await pause(5);
-      continue;
-    }
-    try {
-      client ??= await open(url);
-      if (await transaction(client, random, manner)) committed++;
-    } catch {
-      // Deadlocks, serialization failures, terminated backends, restarts: the next transaction is another.
-      if (client !== null) await close(client);
-      client = null;
-    }
-  }
-  if (client !== null) await close(client);
-  return committed;
+  return repeat(url, goOn, manner, (client) => transaction(client, random, manner));
 }
 
-/** Writes a row of its own, again and again, quickly: what makes NOTIFYs come thick. Gives how many commits were answered. */
-export async function pulse(
+/** The same for one row, as often as it can: what makes NOTIFYs come thick. */
+export function pulse(url: string, id: number, goOn: () => boolean, manner: Manner): Promise<number> {
+  return repeat(url, goOn, manner, async (client) => {
+    await client.query(`insert into item (id, version) values (${id}, 1)
+      on conflict (id) do update set version = item.version + 1`);
+    await pause(5);
+    return true;
+  });
+}
+
+async function repeat(
   url: string,
-  id: number,
   goOn: () => boolean,
   { burstMs }: Manner,
+  work: (client: pg.Client) => Promise<boolean>,
 ): Promise<number> {
   let client: pg.Client | null = null;
   let committed = 0;
@@ -57,14 +48,12 @@ export async function pulse(
     }
     try {
       client ??= await open(url);
-      await client.query(`insert into item (id, version) values (${id}, 1)
-        on conflict (id) do update set version = item.version + 1`);
-      committed++;
+      if (await work(client)) committed++;
     } catch {
+      // Deadlocks, serialization failures, terminated backends, restarts: the next transaction is another.
       if (client !== null) await close(client);
       client = null;
     }
-    await pause(5);
   }
   if (client !== null) await close(client);
   return committed;
