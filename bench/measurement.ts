@@ -12,6 +12,9 @@ export interface Result {
   readonly figures: Readonly<Record<string, string>>;
   /** What the bound is for: a ratio, unless the measurement has a unit. */
   readonly value: number;
+  /** What this value is held against, and its unit, where they are not those of the measurement. */
+  readonly bound?: Bound;
+  readonly unit?: string;
   /** Said, and not held against the bound: the other side does less than the same work. */
   readonly unbound?: true;
 }

@@ -1,6 +1,7 @@
 /** The runner: takes the measurements one after the other, prints what they saw, and fails where a bound does not hold. */
 import { Command } from 'commander';
 import { bulk } from './bulk.ts';
+import { contention } from './contention.ts';
 import { fanOut, saturation } from './fan-out.ts';
 import { filters } from './filters.ts';
 import { idle } from './idle.ts';
@@ -14,6 +15,7 @@ import { writer } from './writer.ts';
 
 const MEASUREMENTS: readonly Measurement[] = [
   writer,
+  contention,
   bulk,
   latency,
   fanOut,
@@ -56,7 +58,7 @@ async function takeAll({ postgresVersion, withRig }: Bench): Promise<number> {
     const results = await withRig((rig) => measurement.run(rig));
     for (const result of results) {
       console.log(`  ${lineOf(measurement, result)}`);
-      if (verdictOf(result, measurement.bound) === 'FAIL') failed++;
+      if (verdictOf(measurement, result) === 'FAIL') failed++;
     }
     console.log(`  ${((performance.now() - begun) / 1000).toFixed(0)} s`);
   }
@@ -64,16 +66,18 @@ async function takeAll({ postgresVersion, withRig }: Bench): Promise<number> {
   return failed === 0 ? 0 : 1;
 }
 
-function lineOf({ bound, unit }: Measurement, result: Result): string {
+function lineOf(measurement: Measurement, result: Result): string {
+  const unit = result.unit ?? measurement.unit;
   const figures = Object.entries(result.figures).map(([name, figure]) => `${name} ${figure}`);
   const value =
     unit === undefined ? `ratio ${result.value.toFixed(2)}` : `${result.value.toFixed(2)} ${unit}`;
-  const verdict = verdictOf(result, bound);
-  const held = verdict === 'note' ? 'no bound' : spell(bound);
+  const verdict = verdictOf(measurement, result);
+  const held = verdict === 'note' ? 'no bound' : spell(result.bound ?? measurement.bound);
   return `${verdict}  ${result.case}: ${figures.join(', ')} → ${value} (${held})`;
 }
 
-function verdictOf({ value, unbound }: Result, bound: Bound): 'pass' | 'FAIL' | 'note' {
+function verdictOf({ bound: usual }: Measurement, result: Result): 'pass' | 'FAIL' | 'note' {
+  const { value, bound = usual, unbound } = result;
   if (unbound) return 'note';
   return holds(value, bound) ? 'pass' : 'FAIL';
 }

@@ -8,7 +8,15 @@ import { type Instance, startInstance } from './harness/instance.ts';
 import { addressOf, startProgram } from './harness/program.ts';
 import type { Frame, Socket } from './harness/socket.ts';
 
-const PACE = { muteAbove: 100, backends: 2, unmuteBelow: 50, windowMs: 50, calmMs: 100, pauseMs: 2 };
+const PACE = {
+  muteAbove: 100,
+  backends: 2,
+  crowd: 2,
+  unmuteBelow: 50,
+  windowMs: 50,
+  calmMs: 100,
+  pauseMs: 2,
+};
 
 let database: Database;
 let instances: Instance[];

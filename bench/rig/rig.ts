@@ -31,7 +31,7 @@ export interface Bench {
 }
 
 /** PostgreSQL as it ships, but for connections: durability is on. */
-const SETTINGS = { max_connections: '50' };
+const SETTINGS = { max_connections: '200' };
 
 /** Starts the PostgreSQL that all measurements share. */
 export async function startBench({ quick }: { quick: boolean }): Promise<Bench> {

@@ -4,7 +4,7 @@
  * It promises that the pages of one commit come one after the other, each with the cursor of whoever has got it;
  * that a commit broken off in the middle goes on where it was; and that it holds two pages at the most.
  */
-import { type Page, readLines } from '../commit.ts';
+import { type Lines, type Page, readLines } from '../commit.ts';
 import { type Observe, reasonOf } from '../observation.ts';
 import { type Position, withPartial } from '../position.ts';
 import type { LoggedCommit } from '../postgres/log.ts';
@@ -28,8 +28,8 @@ export interface Place {
 }
 
 export interface Pager {
-  /** Hands on a commit of the log, however large; resolves when its last page was taken. */
-  deliver(commit: LoggedCommit, place: Place): Promise<void>;
+  /** Hands on a commit of the log, however large; resolves when its last page was taken. A small one goes in this turn. */
+  deliver(commit: LoggedCommit, place: Place): void | Promise<void>;
   /** Hands on a commit that came inline, in this turn. */
   deliverInline(commit: NotifiedCommit, place: Place): void;
 }
@@ -40,6 +40,8 @@ export interface PagerOptions {
   observe: Observe;
   now: () => number;
 }
+
+type Whole = Pick<Page, 'xid' | 'id' | 'at' | 'parts'>;
 
 const XID = /^\d+$/;
 
@@ -65,6 +67,42 @@ export function createPager({ onPage, onWatchingChanged, observe, now }: PagerOp
     observe({ type: 'feed.commit', xid: commit.xid, source, changes, lagMs: now() - Date.parse(commit.at) });
   }
 
+  /** A commit that is one page: most are. */
+  function handOnWhole(
+    commit: Whole,
+    lines: Lines,
+    source: 'inline' | 'read',
+    place: Place,
+  ): void | Promise<void> {
+    const { xid, id, at, parts } = commit;
+    const { changes } = lines;
+    place.moveTo(place.whole(place.position()));
+    const taken = onPage({ xid, id, at, changes, parts, first: true, last: true, cursor: place.cursor() });
+    if (lines.watchingChanged) onWatchingChanged();
+    report(commit, source, changes.length);
+    return taken;
+  }
+
+  async function handOnInPages(commit: LoggedCommit, place: Place): Promise<void> {
+    const { partial } = place.position();
+    const resumed = partial?.xid === commit.xid ? partial.lines : 0;
+    const base = resumed > 0 ? withPartial(place.position(), null) : place.position();
+    let count = 0;
+    for await (const { offset, watchingChanged, ...page } of pagesOf(commit)) {
+      const known = Math.max(resumed - offset, 0);
+      if (!page.last && known >= page.changes.length) continue;
+      const changes = page.changes.slice(known);
+      count += changes.length;
+      const lines = offset + page.changes.length;
+      place.moveTo(page.last ? place.whole(base) : withPartial(base, { xid: page.xid, lines }));
+      await onPage({ ...page, changes, cursor: place.cursor() });
+      if (page.last) {
+        if (watchingChanged) onWatchingChanged();
+        report(page, 'read', count);
+      }
+    }
+  }
+
   return {
     deliverInline(commit, place) {
       let lines: ReturnType<typeof readLines>;
@@ -75,41 +113,15 @@ export function createPager({ onPage, onWatchingChanged, observe, now }: PagerOp
         observe({ type: 'feed.malformed', what: reasonOf(error) });
         return;
       }
-      const { xid, id, at } = commit;
-      place.moveTo(place.whole(place.position()));
       // Inline pages are small, and whoever takes them does not wait.
-      void onPage({
-        xid,
-        id,
-        at,
-        changes: lines.changes,
-        parts: 1,
-        first: true,
-        last: true,
-        cursor: place.cursor(),
-      });
-      if (lines.watchingChanged) onWatchingChanged();
-      report(commit, 'inline', lines.changes.length);
+      void handOnWhole({ ...commit, parts: 1 }, lines, 'inline', place);
     },
 
-    async deliver(commit, place) {
-      const { partial } = place.position();
-      const resumed = partial?.xid === commit.xid ? partial.lines : 0;
-      const base = resumed > 0 ? withPartial(place.position(), null) : place.position();
-      let count = 0;
-      for await (const { offset, watchingChanged, ...page } of pagesOf(commit)) {
-        const known = Math.max(resumed - offset, 0);
-        if (!page.last && known >= page.changes.length) continue;
-        const changes = page.changes.slice(known);
-        count += changes.length;
-        const lines = offset + page.changes.length;
-        place.moveTo(page.last ? place.whole(base) : withPartial(base, { xid: page.xid, lines }));
-        await onPage({ ...page, changes, cursor: place.cursor() });
-        if (page.last) {
-          if (watchingChanged) onWatchingChanged();
-          report(page, 'read', count);
-        }
-      }
+    deliver(commit, place) {
+      const { body } = commit;
+      if (body === null || place.position().partial?.xid === commit.xid) return handOnInPages(commit, place);
+      const { xid, id, at, parts } = commit;
+      return handOnWhole({ xid, id, at: utc(at), parts }, readLines(body), 'read', place);
     },
   };
 }

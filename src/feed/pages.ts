@@ -53,6 +53,7 @@ export function utc(at: string): string {
   if (!match) return at;
   const [, seconds = '', fraction = '', offset = 'Z'] = match;
   const zone = offset === 'Z' || /^[+-]\d\d:\d\d$/.test(offset) ? offset : `${offset.slice(0, 3)}:00`;
-  const whole = new Date(`${seconds}${zone}`).toISOString().slice(0, 19);
+  const isUtc = zone === 'Z' || zone === '+00:00';
+  const whole = isUtc ? seconds : new Date(`${seconds}${zone}`).toISOString().slice(0, 19);
   return `${whole}.${fraction.padEnd(6, '0')}Z`;
 }

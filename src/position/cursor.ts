@@ -72,12 +72,21 @@ function checked(number: bigint): bigint {
   return number;
 }
 
-function spellShort({ xmin, xmax, inProgress, atUs }: Snapshot): string {
-  const open = spellList(
-    inProgress.map((xid) => [xid, 1] as const),
-    xmin,
-  );
-  return `${xmin.toString(36)}_${(xmax - xmin).toString(36)}_${atUs.toString(36)}_${open}`;
+/** A read spells the same two snapshots with each of its commits. */
+const spelled = new WeakMap<Snapshot, string>();
+
+function spellShort(snapshot: Snapshot): string {
+  let text = spelled.get(snapshot);
+  if (text === undefined) {
+    const { xmin, xmax, inProgress, atUs } = snapshot;
+    const open = spellList(
+      inProgress.map((xid) => [xid, 1] as const),
+      xmin,
+    );
+    text = `${xmin.toString(36)}_${(xmax - xmin).toString(36)}_${atUs.toString(36)}_${open}`;
+    spelled.set(snapshot, text);
+  }
+  return text;
 }
 
 function readShort(text: string, allowance: Allowance): Snapshot {

@@ -13,6 +13,8 @@ import { LockSession } from './lock-session.ts';
 
 /** What the leader does about NOTIFYs; each rejects when the lead is lost meanwhile. */
 export interface Locks {
+  /** How many wait, for each other, to NOTIFY. */
+  crowd(): Promise<number>;
   /** Mutes: in effect from when PostgreSQL has the request, which is before it resolves. */
   mute(): Promise<void>;
   /**
@@ -53,6 +55,10 @@ type Lock = keyof typeof LOCKS;
 
 const lock = (name: Lock) => `select pg_advisory_lock(hashtext('rowcast'), ${LOCKS[name]})`;
 const unlock = (name: Lock) => `select pg_advisory_unlock(hashtext('rowcast'), ${LOCKS[name]})`;
+
+/** The lock that PostgreSQL takes for a NOTIFY: that of database 0. */
+const CROWD = `select count(*)::int as waiting from pg_locks
+   where locktype = 'object' and database = 0 and classid = 'pg_database'::regclass and objid = 0 and not granted`;
 
 const BREAK_AGAIN_MS = 100;
 
@@ -107,6 +113,10 @@ export function createLeadership(options: LeadershipOptions): Leadership {
     }
 
     return {
+      async crowd() {
+        const { rows } = await options.pool.query<{ waiting: number }>(CROWD);
+        return rows[0]?.waiting ?? 0;
+      },
       async mute() {
         if (!held.mute) {
           muting = current.wait(lock('mute'));

@@ -19,6 +19,8 @@ export interface LoggedCommit {
   readonly parts: number;
   /** How many of them the position has already. */
   readonly skipParts: number;
+  /** All its lines, where they are few and in one place; else null. */
+  readonly body: string | null;
   /** Its lines, piece after piece, in the order of parts and tickets. */
   bodies(): AsyncIterable<string>;
 }
@@ -57,8 +59,12 @@ export interface LogReader {
   reusedFrom(snapshot: Snapshot): Promise<bigint | null>;
 }
 
-/** Takes the snapshot only after the locks, so that nothing it sees can be pruned meanwhile. */
+/**
+ * Takes the snapshot only after the locks, so that nothing it sees can be pruned meanwhile. A log that grows fast has
+ * stale statistics, by which the planner would look through all of it.
+ */
 const BEGIN = `begin isolation level repeatable read read only;
+  set local enable_seqscan = off;
   lock table rowcast.log, rowcast.chunk, rowcast.install in access share mode`;
 
 /** What cursors belong to, where `i` is the row of `rowcast.install`: this log of this database on this timeline. */
@@ -84,11 +90,12 @@ const REUSED_IDS = 100_000n;
 const COMMITS = `declare commits no scroll cursor for
   select l.xid::text, l.id::text, l.part, to_json(l.at)#>>'{}' as at, l.chunks,
          case when l.part = 0 and l.chunks = 0 and octet_length(l.body) <= ${64 * 1024} then l.body end as body
-    from (select * from rowcast.log where xid >= $1::xid8
-          union all
-          select * from rowcast.log where xid = any ($2::xid8[])) l
-   where not exists (select from rowcast.log later where later.xid = l.xid and later.part > l.part)
-     and (l.part > 0 or l.xid <> all ($3::xid8[]))
+    from (select distinct on (xid) *
+            from (select * from rowcast.log where xid >= $1::xid8
+                  union all
+                  select * from rowcast.log where xid = any ($2::xid8[])) parts
+           order by xid, part desc) l
+   where l.part > 0 or l.xid <> all ($3::xid8[])
    order by l.xid = any ($4::xid8[]) desc, l.id`;
 
 /** What a commit of one part changed: its chunks come in the order of an index, and its own row last. */
@@ -195,7 +202,7 @@ export function createLogReader(pool: pg.Pool): LogReader {
         const { body } = commit;
         const bodies =
           body === null ? () => largeBodies(client, commit.xid, skipParts, commit.part) : () => single(body);
-        const logged = { xid, id, at: commit.at, parts: commit.part + 1, skipParts, bodies };
+        const logged = { xid, id, at: commit.at, parts: commit.part + 1, skipParts, body, bodies };
         if (!(await each(logged, snapshot))) return snapshot;
       }
       if (page.rows.length < PAGE_ROWS) return snapshot;

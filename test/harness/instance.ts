@@ -18,7 +18,7 @@ export interface Instance {
 
 /** An instance that lets its writers notify, however many there are. */
 export const NEVER_MUTING: Pick<ServerOptions, 'pace'> = {
-  pace: { ...PACE, muteAbove: Number.POSITIVE_INFINITY },
+  pace: { ...PACE, muteAbove: Number.POSITIVE_INFINITY, crowd: Number.POSITIVE_INFINITY },
 };
 
 /** Starts an instance on a database; `env` are further settings. */

@@ -1,0 +1,81 @@
+/** Reads of the log: what they look at. */
+import { afterAll, beforeAll, expect, it } from '@jest/globals';
+import pg from 'pg';
+import { positionAt } from '../src/position.ts';
+import { createLogReader } from '../src/postgres/log.ts';
+import { createDatabase, type Database } from './harness/database.ts';
+
+const COMMITS = 5_000;
+
+let database: Database;
+let pool: pg.Pool;
+
+beforeAll(async () => {
+  database = await createDatabase();
+  await database.query(`create table item (id int generated always as identity primary key, n int);
+    select rowcast.watch('item')`);
+  // One connection, which knows of what it read itself. Its planner would rather look through everything.
+  pool = new pg.Pool({ connectionString: database.url, max: 1, options: '-c random_page_cost=100' });
+});
+afterAll(async () => {
+  await pool.end();
+  await database.drop();
+});
+
+/** How many rows of the log were looked at so far. */
+async function looks(): Promise<number> {
+  await pool.query('select pg_stat_force_next_flush()');
+  const { rows } = await pool.query<{ looks: number }>(
+    `select (select sum(seq_tup_read) from pg_stat_user_tables where schemaname = 'rowcast' and relname ~ '^log_\\d')::int
+          + (select sum(idx_tup_read) from pg_stat_user_indexes where schemaname = 'rowcast' and relname ~ '^log_\\d')::int as looks`,
+  );
+  return rows[0]?.looks ?? Number.NaN;
+}
+
+it('looks at what a position lacks, not at the log before it, though nobody has analysed that', async () => {
+  await pool.query(`do $$ begin
+    for n in 1 .. ${COMMITS} loop insert into item (n) values (n); commit; end loop;
+  end $$`);
+  const reader = createLogReader(pool);
+  const here = await reader.read(
+    () => null,
+    () => false,
+    async () => true,
+  );
+  await pool.query('insert into item (n) values (0)');
+  const before = await looks();
+  const read: string[] = [];
+  await reader.read(
+    () => ({ position: positionAt(here), first: [] }),
+    () => true,
+    async ({ body }) => {
+      read.push(body ?? '');
+      return true;
+    },
+  );
+
+  expect(read).toEqual([expect.stringContaining('"n": 0')]);
+  expect((await looks()) - before).toBeLessThan(10);
+});
+
+it('gives a transaction of several parts once, by its last', async () => {
+  const reader = createLogReader(pool);
+  const here = await reader.read(
+    () => null,
+    () => false,
+    async () => true,
+  );
+  await pool.query(`begin; set constraints all immediate; insert into item (n) values (1);
+    insert into item (n) values (2); insert into item (n) values (3); commit`);
+  const read: number[] = [];
+  await reader.read(
+    () => ({ position: positionAt(here), first: [] }),
+    () => true,
+    async ({ parts }) => {
+      read.push(parts);
+      return true;
+    },
+  );
+
+  expect(read).toEqual([3]);
+});
