@@ -44,26 +44,29 @@ export async function breakThings(
   const kinds = Object.entries(faults) as [Fault, number][];
   const sum = kinds.reduce((total, [, rate]) => total + rate, 0);
   // Planned in advance, so that a seed always breaks the same things at the same times.
-  const plan: { at: number; fault: Fault }[] = [];
+  const plan: { at: number; fault: Fault; turn: number }[] = [];
   for (let at = 500; at < durationMs; at += -Math.log(1 - random.next()) * (1000 / sum)) {
     let choice = random.next() * sum;
     const fault = kinds.find(([, rate]) => {
       choice -= rate;
       return choice < 0;
     });
-    plan.push({ at, fault: fault?.[0] ?? 'leave' });
+    const kind = fault?.[0] ?? 'leave';
+    plan.push({ at, fault: kind, turn: plan.filter((one) => one.fault === kind).length });
   }
   const begun = performance.now();
   let broken = 0;
-  for (const { at, fault } of plan) {
+  for (const { at, fault, turn } of plan) {
     while (performance.now() - begun < at && goOn()) await pause(5);
     if (!goOn()) break;
-    await breakOne(fault, random, world, broken++);
+    await breakOne(fault, random, world, turn);
+    broken++;
   }
   return broken;
 }
 
-async function breakOne(fault: Fault, random: Random, world: World, count: number): Promise<void> {
+/** `turn` is how many of the same kind came before. */
+async function breakOne(fault: Fault, random: Random, world: World, turn: number): Promise<void> {
   const { postgres, nodes, followers } = world;
   const terminate = (where: string) =>
     postgres
@@ -86,7 +89,7 @@ async function breakOne(fault: Fault, random: Random, world: World, count: numbe
       followers[random.below(followers.length)]?.drop();
       return;
     case 'leader backend': {
-      const name = LEADER_BACKENDS[count % LEADER_BACKENDS.length];
+      const name = LEADER_BACKENDS[turn % LEADER_BACKENDS.length];
       // Only the leader has been granted the lead; its other backends cannot be told from those of the others.
       await terminate(
         name === 'rowcast leader'

@@ -15,6 +15,7 @@ const TWO: Scenario = {
   writers: 4,
   pulses: 0,
   manner: {},
+  hesitant: false,
   faults: {
     listener: 0.5,
     backends: 0.15,
@@ -35,6 +36,7 @@ const MUTING: Scenario = {
   writers: 5,
   pulses: 4,
   manner: { burstMs: 100, lingers: 0.02 },
+  hesitant: true,
   faults: {
     listener: 0.2,
     backends: 0.05,

@@ -9,7 +9,7 @@ import { Follower, type FollowerStats } from './follower.ts';
 import { startNode } from './node.ts';
 import { pause } from './pause.ts';
 import { createRandom } from './random.ts';
-import { type Manner, pulse, SCHEMA, write } from './writer.ts';
+import { HESITATION, type Manner, pulse, SCHEMA, write } from './writer.ts';
 
 /** What the world is like, and how often in a second what breaks, about. */
 export interface Scenario {
@@ -19,6 +19,8 @@ export interface Scenario {
   /** Of rows of their own, as fast as they can. */
   readonly pulses: number;
   readonly manner: Manner;
+  /** Writers take their time over the locks that they test. */
+  readonly hesitant: boolean;
   readonly faults: Readonly<Partial<Record<Fault, number>>>;
   /** A transaction that has written, and is open for as long as the database lets it. */
   readonly openThroughout: boolean;
@@ -46,6 +48,7 @@ export async function runOracle(options: OracleOptions): Promise<OracleReport> {
   const { nodes } = world;
   try {
     await postgres.query(SCHEMA);
+    if (options.hesitant) await postgres.query(HESITATION);
     for (const env of options.nodes) nodes.push(await startNode(postgres.url, env));
     const urls = () => nodes.flatMap((node) => node?.url ?? []);
     const followers = options.topics.flatMap((topic, t) =>

@@ -146,3 +146,23 @@ export const SCHEMA = `
   select rowcast.watch('item', access => 'public');
   create table aside (id int generated always as identity primary key);
   select rowcast.watch('aside')`;
+
+/**
+ * Makes a writer linger, now and then, after each lock that it tests before its NOTIFY: whatever the leader does, it
+ * does it between two of them too. Says nothing else than the function of the migrations.
+ */
+export const HESITATION = `
+  create function hesitantly(lock int) returns boolean language plpgsql as $$
+  declare got boolean := pg_try_advisory_xact_lock_shared(hashtext('rowcast'), lock);
+  begin
+    if random() < 0.02 then perform pg_sleep(random() * 0.2); end if;
+    return got;
+  end $$;
+  do $$
+  declare
+    source text := pg_get_functiondef('rowcast.telling()'::regprocedure);
+    slow   text := regexp_replace(source, 'pg_try_advisory_xact_lock_shared\\(hashtext\\(''rowcast''\\), (\\d)\\)', 'public.hesitantly(\\1)', 'g');
+  begin
+    if slow = source then raise 'rowcast.telling tests no locks as it used to: see HESITATION'; end if;
+    execute slow;
+  end $$`;
