@@ -132,7 +132,9 @@ const schema = z.object({
   bus: setting(bus(), {
     name: 'ROWCAST_BUS',
     default: 'postgres',
-    description: 'What carries messages between instances.',
+    description:
+      'How instances hear of commits: each from PostgreSQL, or all but one by NATS, so that PostgreSQL has one listener however many there are. While NATS is gone, from PostgreSQL.',
+    secret: true,
   }),
 });
 

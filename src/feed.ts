@@ -8,15 +8,16 @@
  * Commits that come inline wait while the log is being read, and from the loss of the listener until a read that
  * was begun after it listened again has come to its end: else they would overtake what that read brings.
  */
+import type { Word } from './bus.ts';
 import type { Page } from './commit.ts';
+import { createBookmark } from './feed/bookmark.ts';
+import { createConfirmation, folded } from './feed/confirm.ts';
 import { createPager, readNotification } from './feed/pager.ts';
 import { createReads, laterUnref } from './feed/reads.ts';
-import { withoutReused } from './feed/restart.ts';
 import { createWaitingRoom } from './feed/waiting.ts';
 import type { Observe, ReadReason } from './observation.ts';
-import { spellCursor } from './position/cursor.ts';
-import { isPruned, type Position, partsIn, positionAt, withCommit, withReading } from './position.ts';
-import type { LogReader, ReadStart } from './postgres/log.ts';
+import { type Position, partsIn, positionAt, type Snapshot, withCommit, withReading } from './position.ts';
+import type { LogReader } from './postgres/log.ts';
 
 export type FeedState = 'starting' | 'catching up' | 'live' | 'stopped';
 
@@ -29,6 +30,8 @@ export interface Feed {
   onConnected(): void;
   onLost(reason: string): void;
   onNotification(payload: string): void;
+  /** All that this snapshot sees was notified of, since a read that is over: where it can, it takes it for a read. */
+  onSnapshot(snapshot: Snapshot): void;
   /** Reads the log; resolves when the position has all that was committed before the call. */
   advance(why: ReadReason): Promise<void>;
   /** Something is in the log that no NOTIFY will tell of. */
@@ -57,6 +60,10 @@ export interface FeedOptions {
   /** The same position is spelled in this way now. */
   onRespelled(cursor: string): void;
   onWatchingChanged(): void;
+  /** Gets what was handed on, in order, and each snapshot of which all was. */
+  say?: (word: Word) => void;
+  /** Whether `onSnapshot` is called often: then it reads only where it must. */
+  isToldSnapshots?: () => boolean;
   observe: Observe;
   /** Milliseconds since the epoch. */
   now?: () => number;
@@ -64,13 +71,10 @@ export interface FeedOptions {
   later?: (ms: number, call: () => void) => () => void;
 }
 
-/** Beyond this many commits, or after this long, what came inline is folded into a fresh snapshot. */
-const CONFIRM_COMMITS = 128;
-const CONFIRM_MS = 1000;
-
 export function createFeed(options: FeedOptions): Feed {
   const { log, onPage, onGap, onWatchingChanged, onBegin, onRespelled, observe } = options;
-  const { now = Date.now, later = laterUnref } = options;
+  const { now = Date.now, later = laterUnref, say = () => {}, isToldSnapshots = () => false } = options;
+  const place = createBookmark({ onBegin, onGap });
   const pager = createPager({ onPage, onWatchingChanged, observe, now });
   const waiting = createWaitingRoom(handOn);
   const reads = createReads({
@@ -80,48 +84,33 @@ export function createFeed(options: FeedOptions): Feed {
     observe,
     later,
   });
+  const confirmation = createConfirmation({
+    want: () => reads.want('confirm'),
+    isTold: isToldSnapshots,
+    later,
+  });
   let state: FeedState = 'starting';
   let reason: string | null = 'starting';
-  let position: Position | null = null;
-  let stream = '';
-  let restartedAtUs = 0n;
-  let cursor: string | null = null;
   let listening = false;
   /** Counts the times that the listener came up: a read begun before does not make us live. */
   let session = 0;
-  let cancelConfirm: (() => void) | null = null;
   let handedOn = 0;
   let onLive: (() => void) | null = null;
 
-  const place = { position: current, moveTo, cursor: spell };
-
-  function current(): Position {
-    if (position === null) throw new Error('the feed has no position before it has started');
-    return position;
-  }
-
-  function moveTo(next: Position): void {
-    position = next;
-    cursor = null;
-  }
-
-  function spell(): string {
-    cursor ??= spellCursor(stream, current());
-    return cursor;
-  }
-
   async function read(why: ReadReason): Promise<void> {
-    cancelConfirm?.();
-    cancelConfirm = null;
+    confirmation.cancel();
     const begunIn = session;
     const begunAt = now();
     let commits = 0;
     const snapshot = await log.read(
-      () => (position === null ? null : { position, first: position.partial ? [position.partial.xid] : [] }),
-      begin,
+      () => {
+        const { known } = place;
+        return known && { position: known, first: known.partial ? [known.partial.xid] : [] };
+      },
+      place.begin,
       async (commit, seen) => {
         if (state === 'stopped') throw new Error('the feed was stopped');
-        const resumed = current().partial?.xid === commit.xid;
+        const resumed = place.position().partial?.xid === commit.xid;
         await pager.deliver(commit, {
           ...place,
           // What was broken off goes on first, out of the order of ids.
@@ -132,29 +121,15 @@ export function createFeed(options: FeedOptions): Feed {
         });
         commits++;
         handedOn++;
+        say({ kind: 'commit', commit });
         return true;
       },
     );
-    moveTo(positionAt(snapshot));
-    onRespelled(spell());
+    place.moveTo(positionAt(snapshot));
+    onRespelled(place.cursor());
+    say({ kind: 'snapshot', snapshot });
     observe({ type: 'feed.read', reason: why, commits, durationMs: now() - begunAt });
     if (listening && begunIn === session) becomeLive();
-  }
-
-  /** Where the log lacks what the position needs, it is left behind. */
-  async function begin(start: ReadStart): Promise<boolean> {
-    const moved = stream !== '' && start.stream !== stream;
-    const pruned = position !== null && isPruned(position, start.prunedXid, start.snapshot);
-    stream = start.stream;
-    restartedAtUs = start.restartedAtUs;
-    if (position !== null && !moved && !pruned) {
-      moveTo(await withoutReused(position, start));
-      return true;
-    }
-    moveTo(positionAt(start.snapshot));
-    onBegin(spell());
-    if (moved || pruned) onGap(moved ? 'stream_changed' : 'cursor_expired');
-    return false;
   }
 
   function becomeLive(): void {
@@ -174,28 +149,34 @@ export function createFeed(options: FeedOptions): Feed {
   /** Hands on what came inline. */
   function handOn(): void {
     if (state !== 'live' || reads.busy) return;
+    let doubtful = false;
     for (const commit of waiting.take()) {
       // After a long read many wait; the log gives the rest faster than positions grow.
-      if (current().delivered.size >= CONFIRM_COMMITS) break;
+      if (confirmation.isDue(place.position().delivered.size)) break;
       // The rest of a transaction of several parts is read from the log, together with a first part still here.
-      if (partsIn(current(), commit.xid) > 0) continue;
-      pager.deliverInline(commit, { ...place, whole: (base) => withCommit(base, commit.xid) });
+      if (partsIn(place.position(), commit.xid) > 0) continue;
+      const understood = pager.deliverInline(commit, { ...place, whole: (b) => withCommit(b, commit.xid) });
+      if (!understood) {
+        doubtful = true;
+        continue;
+      }
       handedOn++;
+      say({ kind: 'commit', commit });
     }
-    const beyond = current().delivered.size;
-    if (beyond >= CONFIRM_COMMITS) reads.want('confirm');
-    else if (beyond > 0) cancelConfirm ??= later(CONFIRM_MS, () => reads.want('confirm'));
+    // It may have been a commit after all: then it must be read before a snapshot is taken for it.
+    if (doubtful) reads.want('retry');
+    confirmation.after(place.position().delivered.size);
   }
 
   return {
     get position() {
-      return current();
+      return place.position();
     },
     get stream() {
-      return stream;
+      return place.stream;
     },
     get restartedAtUs() {
-      return restartedAtUs;
+      return place.restartedAtUs;
     },
     get commits() {
       return handedOn;
@@ -206,7 +187,7 @@ export function createFeed(options: FeedOptions): Feed {
     get reason() {
       return reason;
     },
-    cursor: spell,
+    cursor: place.cursor,
     start() {
       if (state === 'live') return Promise.resolve();
       return new Promise((resolve) => {
@@ -216,7 +197,7 @@ export function createFeed(options: FeedOptions): Feed {
     async stop() {
       state = 'stopped';
       reason = 'stopped';
-      cancelConfirm?.();
+      confirmation.cancel();
       await reads.stop();
     },
     advance: reads.whenDone,
@@ -236,11 +217,22 @@ export function createFeed(options: FeedOptions): Feed {
       const commit = readNotification(payload, observe);
       if (commit === null) return;
       // Parts of it may still be missing where it came inline, none where a snapshot sees it.
-      if (position !== null && partsIn(position, commit.xid) === Number.POSITIVE_INFINITY) return;
+      const { known } = place;
+      if (known !== null && partsIn(known, commit.xid) === Number.POSITIVE_INFINITY) return;
       if (commit.body !== null && waiting.add(commit)) return;
       // It is in the log, and so is all that waits: one read brings them in order.
       waiting.take();
       reads.want(commit.body === null ? 'large' : 'retry');
+    },
+    onSnapshot(snapshot) {
+      // What came before it, and waits.
+      handOn();
+      if (state !== 'live' || reads.busy) return;
+      const next = folded(place.position(), snapshot);
+      if (next === null) return;
+      place.moveTo(next);
+      if (next.delivered.size === 0) confirmation.cancel();
+      onRespelled(place.cursor());
     },
   };
 }

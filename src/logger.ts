@@ -35,6 +35,12 @@ export function logObservations(logger: Logger): Observe {
       case 'frame.published':
         if (logger.isLevelEnabled('trace')) logger.trace(fields(seen), 'frames published');
         return;
+      case 'bus.said':
+        if (logger.isLevelEnabled('trace')) logger.trace(fields(seen), 'said by NATS');
+        return;
+      case 'bus.heard':
+        if (logger.isLevelEnabled('trace')) logger.trace(fields(seen), 'heard by NATS');
+        return;
 
       case 'listener.connected':
         return logger.info(
@@ -84,7 +90,13 @@ export function logObservations(logger: Logger): Observe {
       case 'leader.unmuted':
         return logger.debug(fields(seen), 'fewer commits: writers notify again');
       case 'bus.failed':
-        return logger.warn(fields(seen), 'other instances could not be told of commits');
+        return logger.warn(fields(seen), 'other instances could not be told of commits, or not be heard');
+      case 'bus.up':
+        return logger.info(fields(seen), 'commits come and go by NATS');
+      case 'bus.down':
+        return logger.warn(fields(seen), 'not by NATS: commits are heard of by PostgreSQL until it is back');
+      case 'bus.gap':
+        return logger.warn(fields(seen), 'words got lost on their way by NATS; the log is read instead');
 
       case 'session.opened':
         return logger.debug(fields(seen), 'a client came');

@@ -5,7 +5,8 @@
  * begin with `rowcast_` and carry base units. Label values come from closed
  * sets: no client can add a series.
  */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+import { createFleetMetrics, seriesIn } from './metrics/fleet.ts';
 import type { Observe } from './observation.ts';
 
 /** What is asked for when the metrics are read, not told when it changes. */
@@ -14,6 +15,7 @@ export interface MetricSources {
   subscriptions(): number;
   topics(): number;
   listenerConnected(): boolean;
+  byNats(): boolean;
   leading(): boolean;
   ringBytes(): number;
 }
@@ -36,20 +38,8 @@ export function createMetrics(sources: MetricSources): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
-
-  const counter = (name: string, help: string) => new Counter({ name, help, registers });
-  const counterBy = <L extends string>(label: L, name: string, help: string) =>
-    new Counter({ name, help, registers, labelNames: [label] });
-  const gauge = (name: string, help: string) => new Gauge({ name, help, registers });
-  const asked = (name: string, help: string, value: () => number) =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(value());
-      },
-    });
+  const { counter, counterBy, gauge, asked } = seriesIn(registry);
+  const observeFleet = createFleetMetrics(registry, sources);
 
   asked('rowcast_sessions', 'Clients connected.', () => sources.sessions());
   asked('rowcast_subscriptions', 'Subscriptions of all clients.', () => sources.subscriptions());
@@ -58,8 +48,6 @@ export function createMetrics(sources: MetricSources): Metrics {
   asked('rowcast_listener_connected', '1 while the listener is connected.', () =>
     sources.listenerConnected() ? 1 : 0,
   );
-
-  asked('rowcast_leading', '1 while this instance leads, as one of all does.', () => +sources.leading());
 
   const connections = counter('rowcast_listener_connections_total', 'Times the listener connected.');
   const reconnections = counter('rowcast_listener_reconnections_total', 'Those of them after the first.');
@@ -110,16 +98,6 @@ export function createMetrics(sources: MetricSources): Metrics {
   const caughtUp = counter('rowcast_catch_ups_total', 'Times the feed caught up with the log.');
   const tables = gauge('rowcast_watched_tables', 'Tables watched.');
   const catalogFailures = counter('rowcast_catalog_failures_total', 'Failed looks at the watched tables.');
-
-  const elections = counter('rowcast_elections_total', 'Times this instance became the leader.');
-  const leaderFailures = counter(
-    'rowcast_leader_failures_total',
-    'Times that leading failed or was lost, here or by another.',
-  );
-  const mutings = counter('rowcast_mutings_total', 'Times the leader muted the writers’ NOTIFYs.');
-  const mutedSeconds = counter('rowcast_muted_seconds_total', 'For how long they were muted.');
-  const mutedCommits = counter('rowcast_muted_commits_total', 'Commits read by the leader meanwhile.');
-  const busFailures = counter('rowcast_bus_failures_total', 'Times other instances could not be told.');
 
   const frames = counter('rowcast_frames_published_total', 'Frames published, each once a topic.');
   const frameBytes = counter('rowcast_frames_published_bytes_total', 'Bytes of the frames published.');
@@ -192,21 +170,19 @@ export function createMetrics(sources: MetricSources): Metrics {
         return catalogFailures.inc();
 
       case 'leader.elected':
-        return elections.inc();
+      case 'leader.deposed':
       case 'leader.lost':
       case 'leader.failed':
       case 'leader.frozen':
-        return leaderFailures.inc();
       case 'leader.muted':
-        return mutings.inc();
       case 'leader.unmuted':
-        mutedSeconds.inc(seen.durationMs / 1_000);
-        return mutedCommits.inc(seen.commits);
-      case 'leader.deposed':
-        // Why is told by another.
-        return;
       case 'bus.failed':
-        return busFailures.inc();
+      case 'bus.up':
+      case 'bus.down':
+      case 'bus.gap':
+      case 'bus.said':
+      case 'bus.heard':
+        return observeFleet(seen);
 
       case 'session.opened':
         return opened.inc({ transport: seen.transport });

@@ -19,7 +19,8 @@ export type ReadReason =
   | 'muted'
   | 'calming'
   | 'calm'
-  | 'told';
+  | 'told'
+  | 'joined';
 
 export type Observation =
   // listener
@@ -45,7 +46,13 @@ export type Observation =
   | { type: 'leader.frozen'; pid: number }
   | { type: 'leader.muted' }
   | { type: 'leader.unmuted'; commits: number; durationMs: number }
+  // bus
   | { type: 'bus.failed'; error: string }
+  | { type: 'bus.up' }
+  | { type: 'bus.down'; reason: string }
+  | { type: 'bus.gap'; missed: number }
+  | { type: 'bus.said'; sent: boolean }
+  | { type: 'bus.heard' }
   // hub
   | { type: 'session.opened'; session: string; transport: string }
   | { type: 'session.closed'; session: string; code: number; reason: string }

@@ -12,23 +12,20 @@ import { createCatchUp } from './catch-up.ts';
 import type { Config } from './config.ts';
 import { createFeed } from './feed.ts';
 import { createHub } from './hub.ts';
-import { createLeader, type Pace } from './leader.ts';
+import type { Pace } from './leader.ts';
 import { createFilters } from './matching.ts';
 import { createMetrics } from './metrics.ts';
 import type { Observation, Observe } from './observation.ts';
-import { createBell, RING } from './postgres/bell.ts';
 import { createCatalog } from './postgres/catalog.ts';
 import { checkDatabase } from './postgres/check.ts';
-import { createLeadership } from './postgres/leadership.ts';
-import { createListener } from './postgres/listener.ts';
 import { createLiterals } from './postgres/literals.ts';
 import { createLogReader } from './postgres/log.ts';
-import { createOutlook, OUTLOOK } from './postgres/outlook.ts';
 import { createPool } from './postgres/pool.ts';
 import { createPruner } from './postgres/pruner.ts';
 import { createRowReader } from './postgres/rows.ts';
 import { createRing } from './ring.ts';
 import { createRouter } from './router.ts';
+import { createFleet } from './server/fleet.ts';
 import { mountHttp, type Page, type Readiness } from './transports/http.ts';
 import { claimPort, listen } from './transports/port.ts';
 import { createPublisher, mountWebSocket } from './transports/websocket.ts';
@@ -51,8 +48,6 @@ export interface ServerOptions {
   pace?: Pace;
 }
 
-/** The channel that the database's triggers NOTIFY. */
-const CHANNEL = 'rowcast';
 const POOL_SIZE = 4;
 const CATCH_UP_POOL_SIZE = 4;
 const MAX_SNAPSHOT_ROWS = 1_000_000;
@@ -95,8 +90,9 @@ async function start(
     sessions: () => hub.sessions,
     subscriptions: () => hub.subscriptions,
     topics: () => hub.topics,
-    listenerConnected: () => listener.connected,
-    leading: () => leadership.leading,
+    listenerConnected: () => fleet.listens,
+    byNats: () => fleet.byNats,
+    leading: () => fleet.leading,
     ringBytes: () => ring.bytes,
   });
   const observe: Observe = (observation: Observation) => {
@@ -143,10 +139,8 @@ async function start(
     },
     onGap: hub.onGap,
     onWatchingChanged: lookAgain,
-  });
-  const outlook = createOutlook({
-    onTablesChanged: lookAgain,
-    onFrozenLeader: (pid) => leadership.unseat(pid),
+    say: (word) => void fleet.say(word),
+    isToldSnapshots: () => fleet.toldSnapshots,
   });
   const catchUpLog = createLogReader(catchUpPool);
   const catchUp = createCatchUp({
@@ -161,39 +155,13 @@ async function start(
     observe,
     limits: { maxRows: MAX_SNAPSHOT_ROWS },
   });
-  const bell = createBell({ pool, observe });
-  onStop(bell.stop);
-  const leader = createLeader({
-    feed,
-    onRead: bell.ring,
-    observe,
-    ...(options.pace ? { pace: options.pace } : {}),
-  });
-  const leadership = createLeadership({
-    connectionString: config.listenUrl,
-    applicationName: 'rowcast leader',
+  const fleet = createFleet({
+    config,
     pool,
+    feed,
+    onTablesChanged: lookAgain,
     observe,
-    onElected: leader.onElected,
-    onDeposed: leader.onDeposed,
-  });
-  const listener = createListener({
-    connectionString: config.listenUrl,
-    channel: CHANNEL,
-    applicationName: 'rowcast listener',
-    observe,
-    onConnected: feed.onConnected,
-    onLost: feed.onLost,
-    onNotification(payload, sender) {
-      if (payload !== RING) {
-        leader.onNotified(sender);
-        feed.onNotification(payload);
-      } else {
-        outlook.onRing();
-        if (!leadership.leading) feed.onTold();
-      }
-    },
-    watch: { expression: OUTLOOK, onValue: outlook.see },
+    pace: options.pace,
   });
   const pruner = createPruner({
     pool,
@@ -205,11 +173,9 @@ async function start(
   onStop(() => pruner.stop());
 
   onStop(() => feed.stop());
-  onStop(() => listener.stop());
-  await listener.start();
-  await feed.start();
-  onStop(() => leadership.stop());
-  leadership.start();
+  onStop(() => fleet.stop());
+  await fleet.start();
+  fleet.stand();
 
   hub.start();
   onStop(() => hub.stop());
@@ -230,13 +196,7 @@ async function start(
 
   function ready(): Readiness {
     if (hub.draining) return { ready: false, reason: 'draining' };
-    // The latest reason: not why it was lost, but why it is not back.
-    if (!listener.connected)
-      return { ready: false, reason: `the listener is not connected: ${listener.reason}` };
-    if (outlook.stream !== feed.stream)
-      return { ready: false, reason: 'ROWCAST_LISTEN_URL leads to another database than DATABASE_URL' };
-    if (feed.state !== 'live') return { ready: false, reason: feed.reason ?? feed.state };
-    return { ready: true };
+    return fleet.ready();
   }
 
   async function drain(): Promise<void> {

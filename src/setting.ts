@@ -146,11 +146,16 @@ export function origins(): Kind<readonly string[]> {
   );
 }
 
-/** What tells instances of each other's messages. */
-export function bus(): Kind<'postgres'> {
-  return kind('postgres', (given) => {
-    if (/^nats:\/\//i.test(given)) throw new Refusal('this build has no NATS adapter');
-    if (given !== 'postgres') throw new Refusal();
+/** What instances hear of commits by: PostgreSQL, or the address of a NATS server, as given. */
+export function bus(): Kind<string> {
+  return kind('postgres, or a URL such as nats://user:password@host:4222 (or tls://…)', (given) => {
+    if (given === 'postgres') return given;
+    if (!/^(nats|tls):\/\//i.test(given)) throw new Refusal();
+    if (!URL.canParse(given)) throw new Refusal('it is no valid URL');
+    const { hostname, username, password, pathname, search } = new URL(given);
+    if (hostname === '') throw new Refusal('it names no host');
+    if (pathname.length > 1 || search !== '') throw new Refusal('nothing may follow the port');
+    if (/%(?![0-9a-f]{2})/i.test(username + password)) throw new Refusal('a % in it must be written %25');
     return given;
   });
 }

@@ -49,7 +49,6 @@ afterEach(async () => {
 
 /** The one that leads. */
 const first = () => instances[0] as Instance;
-const second = () => instances[1] as Instance;
 const idsIn = (frame: Frame) => (frame['changes'] as { key: { id: number } }[]).map(({ key }) => key.id);
 const idsOf = (client: Socket) => client.frames.filter(({ type }) => type === 'change').flatMap(idsIn);
 
@@ -233,30 +232,5 @@ describe('the leader', () => {
     for (let n = 0; n < 500; n++) await writer.query('insert into item (id) values ($1)', [++written]);
     await complete();
     expect(seen.all.some(({ type }) => type === 'leader.muted')).toBe(false);
-  });
-});
-
-describe('an idle fleet', () => {
-  it('asks nothing but its health checks', async () => {
-    await insert();
-    await complete();
-    // What was heard is folded into a snapshot once.
-    for (const { observed } of instances)
-      await observed.next('feed.read', ({ reason }) => reason === 'confirm');
-    const asked = async () => {
-      const { rows } = await database.query<{ name: string; asked: string }>(
-        `select application_name as name, query_start::text as asked from pg_stat_activity
-          where datname = current_database() and application_name in ('rowcast', 'rowcast catch-up') order by pid`,
-      );
-      return rows;
-    };
-    const before = await asked();
-    expect(before.length).toBeGreaterThan(0);
-    const seen = instances.map(({ observed }) => observed.since());
-    for (let n = 0; n < 3; n++) for (const one of seen) await one.next('listener.checked');
-    expect(await asked()).toEqual(before);
-    const others = seen.flatMap(({ all }) => all.map(({ type }) => type));
-    expect(new Set(others)).toEqual(new Set(['listener.checked', 'feed.queue_usage']));
-    expect(second().observed.all.some(({ type }) => type === 'leader.elected')).toBe(false);
   });
 });

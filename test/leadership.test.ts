@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
 import { createLeadership, type Leadership, type Locks } from '../src/postgres/leadership.ts';
+import { LockSession } from '../src/postgres/lock-session.ts';
 import { createDatabase, type Database } from './harness/database.ts';
 import { type Observations, observations, until } from './harness/facts.ts';
 import { startProxy } from './harness/proxy.ts';
@@ -65,6 +66,13 @@ async function locks(): Promise<string[]> {
   return rows.map(({ lock }) => lock);
 }
 
+async function terminateLeader(): Promise<void> {
+  await database.query(
+    `select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and objid = 3 and granted
+        and database = (select oid from pg_database where datname = current_database())`,
+  );
+}
+
 const never = new AbortController().signal;
 const nothing = async () => undefined;
 
@@ -75,10 +83,7 @@ describe('the lead', () => {
     const other = candidate();
     await until(async () => (await locks()).includes('3 wanted'), { what: 'the other waits' });
     expect([one.leadership.leading, other.leadership.leading]).toEqual([true, false]);
-    await database.query(
-      `select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and objid = 3 and granted
-          and database = (select oid from pg_database where datname = current_database())`,
-    );
+    await terminateLeader();
     await other.seen.next('leader.elected');
     await one.seen.next('leader.deposed');
     expect([one.leadership.leading, other.leadership.leading]).toEqual([false, true]);
@@ -103,6 +108,22 @@ describe('the lead', () => {
     proxy.resume();
     await one.leadership.stop();
     await proxy.close();
+  });
+
+  it('is taken by PostgreSQL from a client that is gone without a word, within ten seconds', async () => {
+    // Here all addresses are of one machine, which answers for whoever is gone: so what is asked of PostgreSQL.
+    const session = new LockSession(database.url, 'candidate', 4_000);
+    const set = (name: string) => `current_setting('tcp_${name}')::int`;
+    try {
+      await session.open();
+      await session.answer(`do $$ begin
+          assert ${set('keepalives_idle')} > 0 and ${set('keepalives_interval')} > 0
+            and ${set('keepalives_idle')} + ${set('keepalives_interval')} * ${set('keepalives_count')} < 10, 'keepalives';
+          assert ${set('user_timeout')} between 1 and 9999, 'user timeout';
+        end $$`);
+    } finally {
+      session.end();
+    }
   });
 });
 
@@ -140,6 +161,25 @@ describe('its locks', () => {
     expect(await locks()).toEqual(['3 held', '4 held']);
     await writer.query('rollback');
     expect(await one.locks().calm(never, nothing)).toBe(true);
+    await writer.end();
+  });
+
+  it('are free for the next one, who does not mute, as soon as its session is gone', async () => {
+    const one = candidate();
+    await one.seen.next('leader.elected');
+    await one.locks().mute();
+    const other = candidate();
+    await until(async () => (await locks()).includes('3 wanted'), { what: 'the other waits' });
+    const writer = await database.client();
+    await writer.query(`begin; select pg_advisory_xact_lock_shared(hashtext('rowcast'), 5)`);
+    const calm = expect(one.locks().calm(never, nothing)).rejects.toThrow('terminat');
+    await until(async () => (await locks()).includes('5 wanted'), { what: 'the barrier is waited for' });
+    await terminateLeader();
+    await calm;
+    await other.seen.next('leader.elected');
+    await until(async () => (await locks()).includes('3 wanted'), { what: 'the first waits again' });
+    expect(await locks()).toEqual(['3 held', '3 wanted']);
+    await writer.query('rollback');
     await writer.end();
   });
 

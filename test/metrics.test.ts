@@ -7,6 +7,7 @@ const quiet: MetricSources = {
   subscriptions: () => 0,
   topics: () => 0,
   listenerConnected: () => false,
+  byNats: () => false,
   leading: () => false,
   ringBytes: () => 0,
 };
@@ -104,6 +105,12 @@ describe('the metrics', () => {
     ['rowcast_log_prune_failures_total', 1, { type: 'log.prune_failed', error: 'gone' }],
     ['rowcast_migrations_applied_total', 1, { type: 'migration.applied', name: '001' }],
     ['rowcast_pool_errors_total', 1, { type: 'pool.error', error: 'gone' }],
+    ['rowcast_bus_failures_total', 1, { type: 'bus.failed', error: 'gone' }],
+    ['rowcast_bus_fallbacks_total', 1, { type: 'bus.down', reason: 'gone' }],
+    ['rowcast_bus_gaps_total', 1, { type: 'bus.gap', missed: 7 }],
+    ['rowcast_bus_heard_total', 1, { type: 'bus.heard' }],
+    ['rowcast_bus_said_total{outcome="sent"}', 1, { type: 'bus.said', sent: true }],
+    ['rowcast_bus_said_total{outcome="dropped"}', 1, { type: 'bus.said', sent: false }],
     ['rowcast_draining', 1, { type: 'server.draining', sessions: 1 }],
   ])('have %s at %d', async (name, value, seen) => {
     expect((await after()).get(name) ?? 0).toBe(0);
@@ -126,6 +133,7 @@ describe('the metrics', () => {
       subscriptions: () => 2,
       topics: () => 3,
       listenerConnected: () => true,
+      byNats: () => true,
       leading: () => true,
       ringBytes: () => 4,
     });
@@ -137,6 +145,7 @@ describe('the metrics', () => {
     expect(series.get('rowcast_topics')).toBe(3);
     expect(series.get('rowcast_listener_connected')).toBe(1);
     expect(series.get('rowcast_ring_bytes')).toBe(4);
+    expect(series.get('rowcast_bus_nats')).toBe(1);
     expect((await seriesOf(createMetrics(quiet))).get('rowcast_listener_connected')).toBe(0);
   });
 

@@ -30,8 +30,8 @@ export interface Place {
 export interface Pager {
   /** Hands on a commit of the log, however large; resolves when its last page was taken. A small one goes in this turn. */
   deliver(commit: LoggedCommit, place: Place): void | Promise<void>;
-  /** Hands on a commit that came inline, in this turn. */
-  deliverInline(commit: NotifiedCommit, place: Place): void;
+  /** Hands on a commit that came inline, in this turn; false where it is not understood. */
+  deliverInline(commit: NotifiedCommit, place: Place): boolean;
 }
 
 export interface PagerOptions {
@@ -111,10 +111,11 @@ export function createPager({ onPage, onWatchingChanged, observe, now }: PagerOp
       } catch (error) {
         // Anyone may NOTIFY: what is not ours is dropped, and what is missed by it comes with the next read.
         observe({ type: 'feed.malformed', what: reasonOf(error) });
-        return;
+        return false;
       }
       // Inline pages are small, and whoever takes them does not wait.
       void handOnWhole({ ...commit, parts: 1 }, lines, 'inline', place);
+      return true;
     },
 
     deliver(commit, place) {

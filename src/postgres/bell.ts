@@ -8,10 +8,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { type Observe, reasonOf } from '../observation.ts';
 
-/** What is said on the channel of the triggers. */
-export const RING = 'ring';
+const RING = 'ring';
 
 export interface Bell {
+  /** What a ring says on the channel of the triggers. */
+  readonly payload: string;
   /** Again and again until it was heard; resolves then, or when it was stopped. */
   ring(): Promise<void>;
   stop(): void;
@@ -51,6 +52,7 @@ export function createBell({ pool, observe }: { pool: Pick<pg.Pool, 'query'>; ob
   }
 
   return {
+    payload: RING,
     ring() {
       if (ringing === null) return begin();
       // One that is on its way may have been heard already.

@@ -8,8 +8,10 @@
 import type { HttpRequest, HttpResponse, TemplatedApp } from 'uWebSockets.js';
 import { reasonOf } from '../observation.ts';
 
-/** Whether clients should be sent here, and why not. */
-export type Readiness = { ready: true } | { ready: false; reason: string };
+/** Whether clients should be sent here, and why not. Where NATS was asked for: which bus is in use, and why not NATS. */
+export type Readiness =
+  | { ready: true; bus?: 'nats' | 'postgres'; because?: string }
+  | { ready: false; reason: string };
 
 /** A page served as it is. */
 export interface Page {
@@ -58,7 +60,10 @@ export function mountHttp(app: TemplatedApp, { ready, metrics, pages = {} }: Htt
   get('/healthz', () => json('200 OK', { status: 'ok' }));
   get('/readyz', () => {
     const state = ready();
-    if (state.ready) return json('200 OK', { status: 'ready' });
+    if (state.ready) {
+      const { ready: _, ...how } = state;
+      return json('200 OK', { status: 'ready', ...how });
+    }
     const body = { status: 'unready', reason: state.reason };
     return json('503 Service Unavailable', body, { 'Retry-After': '1' });
   });

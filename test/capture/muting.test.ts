@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import type pg from 'pg';
 import { createDatabase, type Database } from '../harness/database.ts';
 import { until } from '../harness/facts.ts';
+import { TELLING_BY_TRIED } from '../harness/telling.ts';
 
 const LOCKS = { mute: 4, barrier: 5, calm: 6 } as const;
 type Lock = keyof typeof LOCKS;
@@ -121,6 +122,34 @@ describe('a NOTIFY', () => {
     await writer.query('begin; insert into item (n) values (1); set constraints all immediate');
     await writer.query('insert into item (n) values (2); commit');
     expect(await told()).toEqual(['read']);
+  });
+
+  it('is skipped only by who shares the barrier before, so that the leader waits for him', async () => {
+    const telling = `select pg_get_functiondef('rowcast.telling()'::regprocedure) as sql`;
+    const { rows } = await database.query<{ sql: string }>(telling);
+    // A writer that found a lock taken stops there for as long as somebody has lock 1.
+    await database.query(`create function tried(lock int) returns boolean language plpgsql as $$ begin
+        if pg_try_advisory_xact_lock_shared(hashtext('rowcast'), lock) then return true; end if;
+        perform pg_advisory_lock_shared(1), pg_advisory_unlock_shared(1);
+        return false; end $$`);
+    try {
+      await database.query(TELLING_BY_TRIED);
+      await take('mute');
+      await leader.query('select pg_advisory_lock(1)');
+      const writing = writer.query('insert into item (n) values (1)');
+      await until(async () => (await locks('objid = 1 and not granted')) === 1, {
+        what: 'it knows that it is muted',
+      });
+      const barrier = await database.query(
+        `select pg_try_advisory_xact_lock(hashtext('rowcast'), ${LOCKS.barrier}) as free`,
+      );
+      expect(barrier.rows).toEqual([{ free: false }]);
+      await leader.query('select pg_advisory_unlock(1)');
+      await writing;
+      expect(await told()).toEqual([]);
+    } finally {
+      await database.query(`${rows[0]?.sql}; drop function tried(int)`);
+    }
   });
 
   it('waits for nobody, and leaves no lock behind', async () => {

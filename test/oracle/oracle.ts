@@ -9,7 +9,7 @@ import { Follower, type FollowerStats } from './follower.ts';
 import { startNode } from './node.ts';
 import { pause } from './pause.ts';
 import { createRandom } from './random.ts';
-import { HESITATION, type Manner, pulse, SCHEMA, write } from './writer.ts';
+import { HESITATION, type Manner, pulse, SCHEMA, straggle, write } from './writer.ts';
 
 /** What the world is like, and how often in a second what breaks, about. */
 export interface Scenario {
@@ -19,8 +19,8 @@ export interface Scenario {
   /** Of rows of their own, as fast as they can. */
   readonly pulses: number;
   readonly manner: Manner;
-  /** Writers take their time over the locks that they test. */
-  readonly hesitant: boolean;
+  /** Of rows of their own too. Where there are any, writers take their time over the locks that they test. */
+  readonly stragglers: number;
   readonly faults: Readonly<Partial<Record<Fault, number>>>;
   /** A transaction that has written, and is open for as long as the database lets it. */
   readonly openThroughout: boolean;
@@ -48,7 +48,7 @@ export async function runOracle(options: OracleOptions): Promise<OracleReport> {
   const { nodes } = world;
   try {
     await postgres.query(SCHEMA);
-    if (options.hesitant) await postgres.query(HESITATION);
+    if (options.stragglers > 0) await postgres.query(HESITATION);
     for (const env of options.nodes) nodes.push(await startNode(postgres.url, env));
     const urls = () => nodes.flatMap((node) => node?.url ?? []);
     const followers = options.topics.flatMap((topic, t) =>
@@ -66,6 +66,7 @@ export async function runOracle(options: OracleOptions): Promise<OracleReport> {
 
     for (let n = 0; n < options.pulses; n++)
       writers.push(pulse(postgres.url, 10_000 + n, goOn, options.manner));
+    for (let n = 0; n < options.stragglers; n++) writers.push(straggle(postgres.url, 20_000 + n, goOn));
 
     const written = (await Promise.all(writers)).reduce((sum, n) => sum + n, 0);
     const broken = await faults;

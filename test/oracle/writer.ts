@@ -1,5 +1,6 @@
 /** A writer of the oracle: random transactions of every kind on a table that all writers share. */
 import pg from 'pg';
+import { TELLING_BY_TRIED } from '../harness/telling.ts';
 import { pause } from './pause.ts';
 import type { Random } from './random.ts';
 
@@ -26,12 +27,24 @@ export function write(
 /** The same for one row, as often as it can: what makes NOTIFYs come thick. */
 export function pulse(url: string, id: number, goOn: () => boolean, manner: Manner): Promise<number> {
   return repeat(url, goOn, manner, async (client) => {
-    await client.query(`insert into item (id, version) values (${id}, 1)
-      on conflict (id) do update set version = item.version + 1`);
+    await client.query(next(id));
     await pause(5);
     return true;
   });
 }
+
+/** The same in pairs, while all others rest too: the first of a pair hesitates, and the second must not overtake it. */
+export function straggle(url: string, id: number, goOn: () => boolean): Promise<number> {
+  return repeat(url, goOn, {}, async (client) => {
+    await client.query(`set oracle.hesitation to 0.5; ${next(id)}`);
+    await client.query(`set oracle.hesitation to 0; ${next(id)}`);
+    await pause(20);
+    return true;
+  });
+}
+
+const next = (id: number) => `insert into item (id, version) values (${id}, 1)
+  on conflict (id) do update set version = item.version + 1`;
 
 async function repeat(
   url: string,
@@ -147,22 +160,14 @@ export const SCHEMA = `
   create table aside (id int generated always as identity primary key);
   select rowcast.watch('aside')`;
 
-/**
- * Makes a writer linger, now and then, after each lock that it tests before its NOTIFY: whatever the leader does, it
- * does it between two of them too. Says nothing else than the function of the migrations.
- */
+/** Makes writers linger, now and then, after each lock that they test: what the leader does, it does meanwhile too. */
 export const HESITATION = `
-  create function hesitantly(lock int) returns boolean language plpgsql as $$
+  create function tried(lock int) returns boolean language plpgsql as $$
   declare got boolean := pg_try_advisory_xact_lock_shared(hashtext('rowcast'), lock);
   begin
-    if random() < 0.02 then perform pg_sleep(random() * 0.2); end if;
+    if random() < coalesce(nullif(current_setting('oracle.hesitation', true), ''), '0.02')::float then
+      perform pg_sleep(random() * 0.12);
+    end if;
     return got;
   end $$;
-  do $$
-  declare
-    source text := pg_get_functiondef('rowcast.telling()'::regprocedure);
-    slow   text := regexp_replace(source, 'pg_try_advisory_xact_lock_shared\\(hashtext\\(''rowcast''\\), (\\d)\\)', 'public.hesitantly(\\1)', 'g');
-  begin
-    if slow = source then raise 'rowcast.telling tests no locks as it used to: see HESITATION'; end if;
-    execute slow;
-  end $$`;
+  ${TELLING_BY_TRIED}`;

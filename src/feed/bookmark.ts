@@ -1,0 +1,77 @@
+/** The bookmark: the position of the feed, in which stream it is, and how its cursor is spelled. */
+import { spellCursor } from '../position/cursor.ts';
+import { isPruned, type Position, positionAt } from '../position.ts';
+import type { ReadStart } from '../postgres/log.ts';
+import { withoutReused } from './restart.ts';
+
+export interface Bookmark {
+  /** Null before the first read. */
+  readonly known: Position | null;
+  /** The same; throws before the first read. */
+  position(): Position;
+  moveTo(next: Position): void;
+  /** The cursor of whoever got all up to here. */
+  cursor(): string;
+  readonly stream: string;
+  readonly restartedAtUs: bigint;
+  /** A read begins. False where it begins anew instead: the log lacks what the position needs, or it is another one. */
+  begin(start: ReadStart): Promise<boolean>;
+}
+
+export interface BookmarkOptions {
+  /** It begins, or begins anew, at a position with nothing before it. */
+  onBegin(cursor: string): void;
+  /** What lies between the last page and the position now cannot be had. */
+  onGap(reason: 'cursor_expired' | 'stream_changed'): void;
+}
+
+export function createBookmark({ onBegin, onGap }: BookmarkOptions): Bookmark {
+  let known: Position | null = null;
+  let spelled: string | null = null;
+  let stream = '';
+  let restartedAtUs = 0n;
+
+  function position(): Position {
+    if (known === null) throw new Error('the feed has no position before it has started');
+    return known;
+  }
+
+  function moveTo(next: Position): void {
+    known = next;
+    spelled = null;
+  }
+
+  function cursor(): string {
+    spelled ??= spellCursor(stream, position());
+    return spelled;
+  }
+
+  return {
+    get known() {
+      return known;
+    },
+    get stream() {
+      return stream;
+    },
+    get restartedAtUs() {
+      return restartedAtUs;
+    },
+    position,
+    moveTo,
+    cursor,
+    async begin(start) {
+      const moved = stream !== '' && start.stream !== stream;
+      const pruned = known !== null && isPruned(known, start.prunedXid, start.snapshot);
+      stream = start.stream;
+      restartedAtUs = start.restartedAtUs;
+      if (known !== null && !moved && !pruned) {
+        moveTo(await withoutReused(known, start));
+        return true;
+      }
+      moveTo(positionAt(start.snapshot));
+      onBegin(cursor());
+      if (moved || pruned) onGap(moved ? 'stream_changed' : 'cursor_expired');
+      return false;
+    },
+  };
+}
