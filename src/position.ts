@@ -5,6 +5,7 @@
  * transaction that is still open is in it as such, however long it stays open, and is missed by nobody when it
  * commits. A position is never changed: what comes after it is a new one.
  */
+import { type Delivered, NONE, withDelivered } from './position/delivered.ts';
 
 /** What `pg_current_snapshot()` says: which transactions had committed or rolled back at a moment. */
 export interface Snapshot {
@@ -65,7 +66,7 @@ export interface Partial {
 export interface Position {
   readonly snapshot: Snapshot;
   /** Commits handed on beyond the snapshot, with how many of their parts. */
-  readonly delivered: ReadonlyMap<bigint, number>;
+  readonly delivered: Delivered;
   /** Reads of the log that have not come to their end. */
   readonly readings: readonly Reading[];
   readonly partial: Partial | null;
@@ -73,7 +74,7 @@ export interface Position {
 
 /** The position of whoever has got what a snapshot sees. */
 export function positionAt(snapshot: Snapshot): Position {
-  return { snapshot, delivered: new Map(), readings: [], partial: null };
+  return { snapshot, delivered: NONE, readings: [], partial: null };
 }
 
 /** How many parts of a commit are in a position; `Infinity` for all there are. `id` is that of its last part. */
@@ -92,9 +93,7 @@ export function includes(position: Position, xid: bigint, id?: bigint): boolean 
 
 /** The position after one more commit, of so many parts, came beyond the snapshot. */
 export function withCommit(position: Position, xid: bigint, parts = 1): Position {
-  const delivered = new Map(position.delivered);
-  delivered.set(xid, parts);
-  return { ...position, delivered, partial: null };
+  return { ...position, delivered: withDelivered(position.delivered, xid, parts), partial: null };
 }
 
 /** The position after a read has come to an id. */

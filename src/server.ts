@@ -15,7 +15,7 @@ import { createHub } from './hub.ts';
 import type { Pace } from './leader.ts';
 import { createFilters } from './matching.ts';
 import { createMetrics } from './metrics.ts';
-import type { Observation, Observe } from './observation.ts';
+import type { Observe } from './observation.ts';
 import { createCatalog } from './postgres/catalog.ts';
 import { checkDatabase } from './postgres/check.ts';
 import { createLiterals } from './postgres/literals.ts';
@@ -25,6 +25,7 @@ import { createPruner } from './postgres/pruner.ts';
 import { createRowReader } from './postgres/rows.ts';
 import { createRing } from './ring.ts';
 import { createRouter } from './router.ts';
+import { afterFrames } from './server/after-frames.ts';
 import { createFleet } from './server/fleet.ts';
 import { mountHttp, type Page, type Readiness } from './transports/http.ts';
 import { claimPort, listen } from './transports/port.ts';
@@ -95,11 +96,11 @@ async function start(
     leading: () => fleet.leading,
     ringBytes: () => ring.bytes,
   });
-  const observe: Observe = (observation: Observation) => {
+  const observe = afterFrames((observation) => {
     metrics.observe(observation);
     options.observe(observation);
     if (observation.type === 'feed.commit') touch();
-  };
+  });
   const poolOf = (applicationName: string, max: number) =>
     createPool({ connectionString: config.databaseUrl, applicationName, max, observe });
 

@@ -179,14 +179,46 @@ describe('a snapshot', () => {
   });
 });
 
+/** Whatever holds what was delivered. */
+const comparable = ({ delivered, ...others }: Position) => ({ ...others, delivered: new Map(delivered) });
+
+describe('what was delivered', () => {
+  it('is the same in each position, whatever was made of it since, and so is its cursor', () => {
+    const made = fc.array(
+      fc.record({ of: fc.nat(5), xid: fc.bigInt(10n, 40n), parts: fc.integer({ min: 1, max: 2 }) }),
+    );
+    fc.assert(
+      fc.property(made, (all) => {
+        const base = positionAt(parseSnapshot('10:10:', 1n));
+        const positions = [{ position: base, delivered: new Map<bigint, number>() }];
+        for (const { of, xid, parts: count } of all) {
+          // Mostly of the newest.
+          const from = positions.at(-1 - (of % positions.length)) ?? positions[0];
+          if (from === undefined) continue;
+          const position = withCommit(from.position, xid, count);
+          spellCursor('ab12', position);
+          positions.push({ position, delivered: new Map([...from.delivered, [xid, count]]) });
+        }
+        for (const { position, delivered } of positions) {
+          expect(comparable(position).delivered).toEqual(delivered);
+          for (let xid = 10n; xid <= 40n; xid++) expect(partsIn(position, xid)).toBe(delivered.get(xid) ?? 0);
+          expect(spellCursor('ab12', position)).toBe(spellCursor('ab12', { ...base, delivered }));
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
 describe('a cursor', () => {
   it('gives the position that it was made of', () => {
     fc.assert(
       fc.property(steps, (all) => {
         for (const { known } of play(all).moments) {
-          expect(readCursor(spellCursor('ab12', known.position))).toEqual({
+          const { position, ...read } = readCursor(spellCursor('ab12', known.position));
+          expect({ ...read, ...comparable(position) }).toEqual({
             stream: 'ab12',
-            position: known.position,
+            ...comparable(known.position),
           });
         }
       }),

@@ -1,5 +1,4 @@
 /** Both sides of a measurement with many clients: rowcast, and a bare server that sends the same bytes. */
-import type pg from 'pg';
 import { WebSocket } from 'ws';
 import { freePort } from '../../src/dev/port.ts';
 import { createMessages, watch } from './messages.ts';
@@ -24,37 +23,44 @@ const SUBSCRIBE = JSON.stringify({ type: 'subscribe', id: '1', topic: 'messages'
 
 /** Starts both servers. Their clients connect when they are told to. */
 export async function startSides(rig: Rig, name: string): Promise<Sides> {
-  const url = await rig.database(name);
-  const writer = await rig.client(url);
-  // Else the disk sets the rate.
-  await writer.query('set synchronous_commit = off');
-  await writer.query(createMessages('messages'));
-  await writer.query(createMessages('unwatched'));
-  await writer.query(watch('messages'));
+  const { url, insert } = await watchedMessages(rig, name);
   const instance = await rig.instance(url);
-  const [welcome, subscribed, change] = await framesOf(instance.port, () => insert(writer, 'messages'));
+  const [welcome, subscribed, change] = await framesOf(instance.port, insert);
+  // The same work for PostgreSQL and the writer, so that the servers have the same machine; but nobody listens.
+  const { insert: insertUnheard } = await watchedMessages(rig, `${name}_bare`);
   const port = await freePort();
   const bare = await rig.peer('bare-server', port, change, welcome, subscribed);
   return {
     rowcast: {
       pid: instance.pid,
       receivers: await rig.peer('receivers', instance.port, SUBSCRIBE),
-      commit: () => insert(writer, 'messages'),
+      commit: insert,
     },
     bare: {
       pid: bare.pid,
       receivers: await rig.peer('receivers', port, SUBSCRIBE),
-      // The same work for PostgreSQL and the writer, so that the servers have the same machine.
       async commit() {
-        await insert(writer, 'unwatched');
+        await insertUnheard();
         bare.tell('publish');
       },
     },
   };
 }
 
-async function insert(writer: pg.Client, table: string): Promise<void> {
-  await writer.query(`insert into ${table} (content) values ($1)`, ['hello world, this is a message']);
+/** A database of its own with the table, and what commits a row to it. */
+async function watchedMessages(rig: Rig, name: string): Promise<{ url: string; insert(): Promise<void> }> {
+  const url = await rig.database(name);
+  const writer = await rig.client(url);
+  // Else the disk sets the rate.
+  await writer.query('set synchronous_commit = off');
+  await writer.query(createMessages('messages'));
+  await writer.query(watch('messages'));
+  return {
+    url,
+    async insert() {
+      await writer.query('insert into messages (content) values ($1)', ['hello world, this is a message']);
+    },
+  };
 }
 
 /** The frames that a client of rowcast gets: `welcome`, `subscribed`, and a `change`. */

@@ -43,6 +43,8 @@ export interface ChoiceOptions {
   later?: (ms: number, call: () => void) => () => void;
 }
 
+/** There is nobody to say it to. */
+const SAID = Promise.resolve();
 const LISTEN_AGAIN_MS = 1_000;
 
 export function createChoice(options: ChoiceOptions): Choice {
@@ -149,10 +151,11 @@ export function createChoice(options: ChoiceOptions): Choice {
       nats?.resign();
       settle();
     },
-    async say(word) {
-      if (!leading) return;
-      await nats?.say(word);
-      await postgres.say(word);
+    say(word) {
+      if (!leading) return SAID;
+      const byNats = nats?.say(word);
+      const byPostgres = postgres.say(word);
+      return byNats === undefined ? byPostgres : Promise.all([byNats, byPostgres]).then(() => undefined);
     },
     get toldSnapshots() {
       return joined;

@@ -7,27 +7,77 @@
  */
 import type { Partial, Position, Reading, Snapshot } from '../position.ts';
 import { ProtocolError } from '../protocol.ts';
+import { type Delivered, type Trail, trailOf } from './delivered.ts';
 
 const DIGITS = /^[0-9a-z]+$/;
 
-function spellList(numbers: Iterable<readonly [bigint, number]>, base: bigint): string {
-  const sorted = [...numbers].sort(([a], [b]) => (a < b ? -1 : 1));
-  const runs: { start: bigint; length: number; parts: number }[] = [];
-  for (const [xid, parts] of sorted) {
-    const last = runs.at(-1);
-    if (last && last.start + BigInt(last.length) === xid && last.parts === parts) last.length++;
-    else runs.push({ start: xid, length: 1, parts });
+/** A list that is spelled while it grows. */
+class Spelling {
+  readonly #base: bigint;
+  /** All runs but the last, and where they end. */
+  #text = '';
+  #from: bigint;
+  #run: { start: bigint; length: bigint; parts: number } | null = null;
+
+  constructor(base: bigint) {
+    this.#base = base;
+    this.#from = base;
   }
-  let from = base;
-  return runs
-    .map(({ start, length, parts }) => {
-      const text = (start - from).toString(36);
-      from = start + BigInt(length - 1);
-      return (
-        text + (length > 1 ? `-${length.toString(36)}` : '') + (parts > 1 ? `*${parts.toString(36)}` : '')
-      );
-    })
-    .join('~');
+
+  isFrom(base: bigint): boolean {
+    return base === this.#base;
+  }
+
+  /** False for what is not beyond all that is there. */
+  add([xid, parts]: readonly [bigint, number]): boolean {
+    const run = this.#run;
+    if (run === null) {
+      this.#run = { start: xid, length: 1n, parts };
+      return true;
+    }
+    const next = run.start + run.length;
+    if (xid < next) return false;
+    if (xid === next && parts === run.parts) {
+      run.length++;
+      return true;
+    }
+    this.#text = `${this.toString()}~`;
+    this.#from = next - 1n;
+    this.#run = { start: xid, length: 1n, parts };
+    return true;
+  }
+
+  toString(): string {
+    if (this.#run === null) return '';
+    const { start, length, parts } = this.#run;
+    const many = length > 1n ? `-${length.toString(36)}` : '';
+    return `${this.#text}${(start - this.#from).toString(36)}${many}${parts > 1 ? `*${parts.toString(36)}` : ''}`;
+  }
+}
+
+function spellingOf(numbers: Iterable<readonly [bigint, number]>, base: bigint): Spelling {
+  const spelling = new Spelling(base);
+  for (const entry of [...numbers].sort(([a], [b]) => (a < b ? -1 : 1))) spelling.add(entry);
+  return spelling;
+}
+
+/** Of each trail, how far it is spelled. */
+const spelledTrails = new WeakMap<Trail, { spelling: Spelling; size: number }>();
+
+/** Mostly there is one more than there was the last time, and beyond all others. */
+function spellDelivered(delivered: Delivered, base: bigint): string {
+  const trail = trailOf(delivered);
+  if (trail === null) return spellingOf(delivered, base).toString();
+  const { size } = delivered;
+  const before = spelledTrails.get(trail);
+  if (before?.spelling.isFrom(base)) {
+    const added = before.size === size - 1 ? trail.entries[size - 1] : undefined;
+    if (added !== undefined && before.spelling.add(added)) before.size = size;
+    if (before.size === size) return before.spelling.toString();
+  }
+  const spelling = spellingOf(delivered, base);
+  spelledTrails.set(trail, { spelling, size });
+  return spelling.toString();
 }
 
 /** What is left of what a cursor may make us allocate. */
@@ -79,7 +129,7 @@ function spellShort(snapshot: Snapshot): string {
   let text = spelled.get(snapshot);
   if (text === undefined) {
     const { xmin, xmax, inProgress, atUs } = snapshot;
-    const open = spellList(
+    const open = spellingOf(
       inProgress.map((xid) => [xid, 1] as const),
       xmin,
     );
@@ -110,7 +160,7 @@ export function spellCursor(stream: string, position: Position): string {
   const parts = [
     stream,
     spellShort(position.snapshot),
-    spellList(position.delivered, position.snapshot.xmin),
+    spellDelivered(position.delivered, position.snapshot.xmin),
   ];
   for (const { id, snapshot } of position.readings) parts.push(`r${id.toString(36)}_${spellShort(snapshot)}`);
   if (position.partial)

@@ -189,7 +189,7 @@ export function createLogReader(pool: pg.Pool): LogReader {
     await client.query(COMMITS, [
       position.snapshot.xmax.toString(),
       position.snapshot.inProgress.map(String),
-      [...position.delivered.keys()].map(String),
+      Array.from(position.delivered, ([xid]) => xid.toString()),
       first.map(String),
     ]);
     for (;;) {
