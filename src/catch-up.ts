@@ -11,9 +11,10 @@ import { faultOf, isOfTable } from './catch-up/fault.ts';
 import { overRows, parseOrder, type RowsOptions } from './catch-up/order.ts';
 import { FULL_BYTES, type Replay } from './catch-up/replay.ts';
 import { Track } from './catch-up/track.ts';
+import { linesIn } from './commit.ts';
 import { withoutReused } from './feed/restart.ts';
 import type { Feed } from './feed.ts';
-import type { HeldTopic } from './hub/topics.ts';
+import type { HeldTopic } from './hub/resolved.ts';
 import { type Observe, reasonOf } from './observation.ts';
 import { readCursor, spellCursor } from './position/cursor.ts';
 import { contains, includes, positionAt, withCommit } from './position.ts';
@@ -89,7 +90,7 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
             (base) => withCommit(base, xid, parts),
             missing.exact && page.last ? page.cursor : null,
           );
-          offset += page.changes.length;
+          offset += linesIn(page);
         }
         taken++;
         // What has not left by now leaves in later turns.
@@ -136,7 +137,7 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
     }
   }
 
-  async function tableOf({ relation, parsed }: HeldTopic): Promise<WatchedTable> {
+  async function tableOf({ relation, parsed }: HeldTable): Promise<WatchedTable> {
     const table = await tables.find(parsed.schema, parsed.table);
     if (table?.relation !== relation) throw tableChanged();
     return table;
@@ -149,7 +150,7 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
     since: string,
   ): Promise<void> {
     const { stream, position: known } = readCursor(since);
-    const table = await tableOf(topic);
+    const table = topic.kind === 'table' ? await tableOf(topic) : null;
     // From before a restart of the server; its spelling may be known to the ring all the same.
     const position = await withoutReused(known, {
       restartedAtUs: feed.restartedAtUs,
@@ -157,14 +158,14 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
     });
     if (subscription.hasEnded) return;
     client.send(encode({ type: 'subscribed', id: subscription.id, topic: topic.name, cursor: since }));
-    const track = new Track(client, subscription, topic.name, router.select(topic.name), {
+    const track = new Track(client, subscription, topic.name, router.select(topic.key), {
       stream,
       position,
       cursor: since,
     });
     let reason: ResetReason | null = null;
     if (stream !== feed.stream) reason = 'stream_changed';
-    else if (!includes(position, table.since)) reason = 'cursor_expired';
+    else if (table !== null && !includes(position, table.since)) reason = 'cursor_expired';
     else reason = await join(track);
     if (reason !== null) reset(track, reason);
   }
@@ -175,6 +176,8 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
     topic: HeldTopic,
     request: Extract<CatchUpRequest, { snapshot: unknown }>['snapshot'],
   ): Promise<void> {
+    if (topic.kind !== 'table')
+      throw new ProtocolError('bad_topic', `${topic.name} has messages, no rows; leave out "snapshot"`);
     const table = await tableOf(topic);
     const { limit, order } = parseOrder(request === true ? {} : request, table, limits);
     if (subscription.hasEnded) return;
@@ -198,7 +201,7 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
     const position = positionAt(moment.snapshot);
     const cursor = spellCursor(moment.stream, position);
     client.send(encodeSnapshot({ id, topic: topic.name, rows: last ?? [], cursor }));
-    const track = new Track(client, subscription, topic.name, router.select(topic.name), {
+    const track = new Track(client, subscription, topic.name, router.select(topic.key), {
       stream: moment.stream,
       position,
       cursor,
@@ -234,6 +237,8 @@ function brokenFirst(commits: readonly RingCommit[], { position }: Track): reado
   const broken = commits.find(({ xid }) => xid === position.partial?.xid);
   return broken === undefined ? commits : [broken, ...commits.filter((one) => one !== broken)];
 }
+
+type HeldTable = Extract<HeldTopic, { kind: 'table' }>;
 
 /** Nobody waits for the rest. */
 class Gone extends Error {}

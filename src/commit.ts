@@ -1,10 +1,10 @@
 /**
  * Commits as the feed hands them on.
  *
- * A commit is all watched changes of one transaction. One that is not large is a single page; a large one comes
- * in several, one after the other with nothing between them.
+ * A commit is all watched changes of one transaction, and its messages. One that is not large is a single page; a
+ * large one comes in several, one after the other with nothing between them, and each message is the last of its page.
  */
-import { canonicalTopic, OPS, type Op } from './topic.ts';
+import { canonicalTopic, inboxOf, OPS, type Op, type Topic } from './topic.ts';
 
 export interface TableChange {
   /** The table's oid: what it is, whatever it is called. */
@@ -16,6 +16,17 @@ export interface TableChange {
   readonly wire: string;
 }
 
+/** A message as it was published or sent. */
+export interface Message {
+  readonly op: 'message';
+  /** Of the channel; or the inbox of one user. */
+  readonly topic: Topic;
+  /** The members of its frame that the sender gave, as JSON. */
+  readonly wire: string;
+}
+
+export type Line = TableChange | Message;
+
 export interface Page {
   readonly xid: bigint;
   /** Its place in the order of the log. */
@@ -23,6 +34,10 @@ export interface Page {
   /** When the transaction was committed, RFC 3339 in UTC. */
   readonly at: string;
   readonly changes: readonly TableChange[];
+  /** What came after these changes. */
+  readonly message: Message | null;
+  /** Whether later pages of the commit may have changes. */
+  readonly changesFollow: boolean;
   /** How many parts of the transaction there are up to this commit; 1 but where it fired its constraints early. */
   readonly parts: number;
   readonly first: boolean;
@@ -31,20 +46,28 @@ export interface Page {
   readonly cursor: string;
 }
 
-/** What the log's lines say besides changes: the settings of a table were changed or removed. */
+/** How many lines of its commit a page has. */
+export function linesIn({ changes, message }: Pick<Page, 'changes' | 'message'>): number {
+  return changes.length + (message === null ? 0 : 1);
+}
+
 export interface Lines {
-  readonly changes: TableChange[];
+  readonly lines: readonly Line[];
+  /** The settings of a table were changed or removed. */
   readonly watchingChanged: boolean;
+  /** What an instance tells all of them, as JSON. */
+  readonly announced: readonly string[];
 }
 
 const OPERATIONS: Readonly<Record<string, Op>> = { i: 'insert', u: 'update', d: 'delete', t: 'truncate' };
 
 /**
- * Reads a body of the log: lines of `ticket operation oid table TAB rest`, in any order; gives the changes in the order
- * of their tickets. Throws on anything else: the log is ours alone.
+ * Reads a body of the log: lines of `ticket operation oid name TAB rest`, in any order; gives them in the order of
+ * their tickets. Throws on anything else: the log is ours alone.
  */
 export function readLines(body: string): Lines {
-  const lines: { ticket: number; change: TableChange }[] = [];
+  const lines: { ticket: number; line: Line }[] = [];
+  const announced: string[] = [];
   let watchingChanged = false;
   let sorted = true;
   let last = 0;
@@ -53,33 +76,45 @@ export function readLines(body: string): Lines {
     const tab = body.indexOf('\t', start);
     if (end < 0 || tab < 0 || tab > end) throw new Error('a line of the log is cut short');
     const space = body.indexOf(' ', start);
-    const ticket = Number(body.slice(start, space));
     const operation = body.charAt(space + 1);
     const afterOid = body.indexOf(' ', space + 3);
-    const table = tableOf(body.slice(afterOid + 1, tab));
-    const op = OPERATIONS[operation];
-    if (op !== undefined) {
-      const rest = end > tab + 1 ? `,${body.slice(tab + 1, end)}` : '';
-      lines.push({
-        ticket,
-        change: {
-          relation: Number(body.slice(space + 3, afterOid)),
-          table: table.key,
-          op,
-          wire: `{"op":"${op}","table":${table.json}${rest}}`,
-        },
-      });
+    const name = body.slice(afterOid + 1, tab);
+    const rest = body.slice(tab + 1, end);
+    if (operation === 'w' || operation === 'x') {
+      watchingChanged = true;
+    } else if (operation === 'k') {
+      announced.push(rest);
+    } else {
+      const ticket = Number(body.slice(start, space));
+      lines.push({ ticket, line: lineOf(operation, Number(body.slice(space + 3, afterOid)), name, rest) });
       if (ticket < last) sorted = false;
       last = ticket;
-    } else if (operation === 'w' || operation === 'x') {
-      watchingChanged = true;
-    } else {
-      throw new Error(`a line of the log has the unknown operation ${JSON.stringify(operation)}`);
     }
     start = end + 1;
   }
   if (!sorted) lines.sort((a, b) => a.ticket - b.ticket);
-  return { changes: lines.map(({ change }) => change), watchingChanged };
+  return { lines: lines.map(({ line }) => line), watchingChanged, announced };
+}
+
+function lineOf(operation: string, relation: number, name: string, rest: string): Line {
+  const op = OPERATIONS[operation];
+  if (op !== undefined) {
+    const { key, json } = tableOf(name);
+    return {
+      relation,
+      table: key,
+      op,
+      wire: `{"op":"${op}","table":${json}${rest === '' ? '' : `,${rest}`}}`,
+    };
+  }
+  if (operation === 'm')
+    return { op: 'message', topic: canonicalTopic({ kind: 'channel', name: textOf(name) }), wire: rest };
+  if (operation === 'p') return { op: 'message', topic: inboxOf(textOf(name)), wire: rest };
+  throw new Error(`a line of the log has the unknown operation ${JSON.stringify(operation)}`);
+}
+
+function textOf(json: string): string {
+  return String(JSON.parse(json));
 }
 
 interface TableName {

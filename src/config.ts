@@ -5,139 +5,11 @@
  * and the README's table are made. Promises that a `Config` needs no second
  * check, and that no message shows a secret.
  */
-import { z } from 'zod';
-import {
-  bus,
-  bytes,
-  duration,
-  type Kind,
-  nearestName,
-  oneOf,
-  optional,
-  origins,
-  postgresUrl,
-  text,
-  toggle,
-  whole,
-} from './setting.ts';
+import type { z } from 'zod';
+import { aboutOf, type Setting, schema, settings } from './config/settings.ts';
+import { nearestName } from './setting.ts';
 
-/** What is known of one setting, for people. */
-export interface Setting {
-  readonly name: string;
-  /** As one would write it; left out where there is none. */
-  readonly default?: string;
-  readonly description: string;
-  /** What completes "must be …". */
-  readonly allowed: string;
-  /** Its value is never shown. */
-  readonly secret?: boolean;
-}
-
-const registry = z.registry<Setting>();
-
-function setting<T>({ allowed, schema }: Kind<T>, about: Omit<Setting, 'allowed'>): z.ZodType<T> {
-  return schema.register(registry, { ...about, allowed });
-}
-
-const schema = z.object({
-  databaseUrl: setting(postgresUrl(), {
-    name: 'DATABASE_URL',
-    description: 'The database whose changes are pushed. A pooler in between is fine here.',
-    secret: true,
-  }),
-  listenUrl: setting(optional(postgresUrl()), {
-    name: 'ROWCAST_LISTEN_URL',
-    description:
-      'A direct connection for LISTEN, where `DATABASE_URL` leads through a pooler. Left out: `DATABASE_URL`.',
-    secret: true,
-  }),
-  host: setting(text('an address to listen on'), {
-    name: 'HOST',
-    default: '0.0.0.0',
-    description: 'The address to listen on.',
-  }),
-  port: setting(whole(0, 65_535), {
-    name: 'PORT',
-    default: '8080',
-    description: 'The port to listen on; 0 takes a free one.',
-  }),
-  logLevel: setting(oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'), {
-    name: 'LOG_LEVEL',
-    default: 'info',
-    description: 'The least severe lines that are logged. Each commit is a line at `debug`.',
-  }),
-  origins: setting(origins(), {
-    name: 'ROWCAST_ORIGINS',
-    default: 'self',
-    description:
-      'Pages of which origins may connect; `self` is the very host that they connect to. Programs, which send no origin, always may.',
-  }),
-  maxConnections: setting(whole(1, 10_000_000), {
-    name: 'ROWCAST_MAX_CONNECTIONS',
-    default: '100000',
-    description: 'Client connections that one instance takes.',
-  }),
-  maxSubscriptions: setting(whole(1, 100_000), {
-    name: 'ROWCAST_MAX_SUBSCRIPTIONS',
-    default: '100',
-    description: 'Subscriptions that one connection may hold.',
-  }),
-  maxFrameBytes: setting(bytes('1KiB', '16MiB'), {
-    name: 'ROWCAST_MAX_FRAME_BYTES',
-    default: '64KiB',
-    description: 'The largest frame that a client may send.',
-  }),
-  maxBufferedBytes: setting(bytes('64KiB', '1GiB'), {
-    name: 'ROWCAST_MAX_BUFFERED_BYTES',
-    default: '16MiB',
-    description: 'What may wait for one slow client before its connection is closed with 4408, to resume.',
-  }),
-  maxFramesPerSecond: setting(whole(1, 100_000), {
-    name: 'ROWCAST_MAX_FRAMES_PER_SECOND',
-    default: '200',
-    description: 'Frames that one connection may send in a second.',
-  }),
-  heartbeatMs: setting(whole(100, 300_000, 'milliseconds'), {
-    name: 'ROWCAST_HEARTBEAT_MS',
-    default: '25000',
-    description: 'How often a quiet client is sent its cursor.',
-  }),
-  drainMs: setting(whole(0, 600_000, 'milliseconds'), {
-    name: 'ROWCAST_DRAIN_MS',
-    default: '10000',
-    description:
-      'Over how long clients are sent away, evenly, when the instance stops. `/readyz` is 503 and the port open throughout; it ends early when no client is left, but not in its first tenth, in which load balancers may see that.',
-  }),
-  ringBytes: setting(bytes('64KiB', '64GiB'), {
-    name: 'ROWCAST_RING_BYTES',
-    default: '64MiB',
-    description: 'Recent commits kept in memory, from which clients resume without a query.',
-  }),
-  retentionMs: setting(duration('1 min', '365 days'), {
-    name: 'ROWCAST_RETENTION',
-    default: '24 hours',
-    description: 'How long the log keeps a commit, and so how long a client can be away and still resume.',
-  }),
-  retentionBytes: setting(bytes('1MiB', '16TiB'), {
-    name: 'ROWCAST_RETENTION_BYTES',
-    default: '10GiB',
-    description: 'The size past which the log gives up its oldest commits before their time.',
-  }),
-  compression: setting(toggle(), {
-    name: 'ROWCAST_COMPRESSION',
-    default: 'off',
-    description:
-      'Compresses frames (permessage-deflate): less traffic, for CPU and memory on every connection.',
-  }),
-  bus: setting(bus(), {
-    name: 'ROWCAST_BUS',
-    default: 'postgres',
-    description:
-      'How instances hear of commits: each from PostgreSQL, or all but one by NATS, so that PostgreSQL has one listener however many there are. While NATS is gone, from PostgreSQL.',
-    secret: true,
-  }),
-});
-
+export { type Setting, settings } from './config/settings.ts';
 /** The checked configuration: sizes in bytes (`…Bytes`), durations in milliseconds (`…Ms`). */
 export type Config = Readonly<z.output<typeof schema> & { listenUrl: string }>;
 
@@ -150,15 +22,6 @@ export class ConfigError extends Error {
     super(problems.join('\n'));
     this.problems = problems;
   }
-}
-
-/** Every setting, in the order in which people should read them. */
-export const settings: readonly Setting[] = Object.values(schema.shape).map(aboutOf);
-
-function aboutOf(of: z.ZodType): Setting {
-  const about = registry.get(of);
-  if (about === undefined) throw new Error('a setting is not registered');
-  return about;
 }
 
 /**
@@ -183,9 +46,28 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
       if (of !== undefined) problems.push(badValue(aboutOf(of), input[String(key)], issue));
     }
   }
+  if (parsed.success) problems.push(...contradictions(parsed.data));
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
   const config = parsed.data;
   return Object.freeze({ ...config, listenUrl: config.listenUrl ?? config.databaseUrl });
+}
+
+function contradictions(config: z.output<typeof schema>): string[] {
+  const keys = [
+    ['ROWCAST_JWT_SECRET', config.jwtSecret],
+    ['ROWCAST_JWT_PUBLIC_KEY', config.jwtPublicKey],
+    ['ROWCAST_JWKS_URL', config.jwksUrl],
+  ].flatMap(([name, value]) => (value === undefined ? [] : [name]));
+  if (keys.length > 1)
+    return [`${keys.join(' and ')} exclude each other: set the one that tokens are signed for`];
+  const checks = [
+    ['ROWCAST_JWT_ISSUER', config.jwtIssuer],
+    ['ROWCAST_JWT_AUDIENCE', config.jwtAudience],
+  ].flatMap(([name, value]) => (value === undefined ? [] : [name]));
+  if (keys.length > 0 || checks.length === 0) return [];
+  return [
+    `${checks.join(' and ')} needs a key: set ROWCAST_JWT_SECRET, ROWCAST_JWT_PUBLIC_KEY or ROWCAST_JWKS_URL too`,
+  ];
 }
 
 function badValue(about: Setting, value: string | undefined, issue: z.core.$ZodIssue): string {

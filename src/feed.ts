@@ -60,6 +60,8 @@ export interface FeedOptions {
   /** The same position is spelled in this way now. */
   onRespelled(cursor: string): void;
   onWatchingChanged(): void;
+  /** An instance has told all of them something, as JSON. */
+  onAnnounced(what: string): void;
   /** Gets what was handed on, in order, and each snapshot of which all was. */
   say?: (word: Word) => void;
   /** Whether `onSnapshot` is called often: then it reads only where it must. */
@@ -72,10 +74,10 @@ export interface FeedOptions {
 }
 
 export function createFeed(options: FeedOptions): Feed {
-  const { log, onPage, onGap, onWatchingChanged, onBegin, onRespelled, observe } = options;
+  const { log, onPage, onGap, onWatchingChanged, onAnnounced, onBegin, onRespelled, observe } = options;
   const { now = Date.now, later = laterUnref, say = () => {}, isToldSnapshots = () => false } = options;
   const place = createBookmark({ onBegin, onGap });
-  const pager = createPager({ onPage, onWatchingChanged, observe, now });
+  const pager = createPager({ onPage, onWatchingChanged, onAnnounced, observe, now });
   const waiting = createWaitingRoom(handOn);
   const reads = createReads({
     read,

@@ -9,11 +9,18 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Page } from './commit.ts';
 import { drainSessions } from './hub/draining.ts';
 import { createSlowWatch } from './hub/slow-watch.ts';
-import { createTopics, type ReadableTable, type ResolveFilters, type Tables } from './hub/topics.ts';
+import {
+  createTopics,
+  type MayJoin,
+  type ReadableTable,
+  type ResolveFilters,
+  type Revalidated,
+  type Tables,
+} from './hub/topics.ts';
 import { type Observe, reasonOf } from './observation.ts';
 import { encode, type ResetReason } from './protocol.ts';
 import type { Router } from './router.ts';
-import { type CatchUp, type Host, noCatchUp } from './session/host.ts';
+import { type CatchUp, type Host, noCatchUp, type Sending } from './session/host.ts';
 import { overConnections, type SessionLimits } from './session/limits.ts';
 import { HEARTBEAT_TOPIC, type Socket } from './session/socket.ts';
 import { Session } from './session.ts';
@@ -29,7 +36,7 @@ export interface Hub {
   /** Ends both. Sessions stay. */
   stop(): void;
   /** A client has connected. Past the limit it is told so and sent away, and the session has ended already. */
-  open(socket: Socket, info: { transport: string }): Session;
+  open(socket: Socket, info: { transport: string; token?: string | undefined }): Session;
   /** Hands a page of a commit on to all who subscribed to it. */
   route(page: Page): void;
   /** What lies between the feed's last page and its cursor cannot be had: every live subscription gets `reset`. */
@@ -40,7 +47,7 @@ export interface Hub {
   drain(drainMs: number): Promise<void>;
   /** One heartbeat; within a commit, as soon as that ends. */
   beat(): void;
-  /** One look at who is too slow. */
+  /** One look at who is too slow, and whose token has run out. */
   watch(): void;
   readonly draining: boolean;
   /** Clients connected, those that are being sent away included. */
@@ -61,9 +68,15 @@ export interface HubOptions<T extends ReadableTable> {
   newId(): string;
   /** Milliseconds of a clock that never goes back. */
   now?: () => number;
+  /** Milliseconds since the epoch. */
+  wallClock?: () => number;
   delay?: (ms: number) => Promise<unknown>;
   /** What serves `since` and `snapshot`; without it they are `unavailable`. */
   catchUp?: CatchUp;
+  /** Whose token it is, as `Host.verify`. */
+  verify: Host['verify'];
+  /** What clients may send, and which channels they may join. */
+  messages: Sending & { mayJoin: MayJoin };
   /** What serves filters; without it they are `unavailable`. */
   filters?: ResolveFilters<T>;
 }
@@ -73,12 +86,22 @@ const WATCH_MS = 250;
 /** Creates a hub without sessions. */
 export function createHub<T extends ReadableTable>(options: HubOptions<T>): Hub {
   const { router, catalog, feed, limits, publish, observe, newId } = options;
-  const { now = () => performance.now(), delay = sleep, catchUp = noCatchUp, filters } = options;
+  const {
+    now = () => performance.now(),
+    wallClock = Date.now,
+    delay = sleep,
+    catchUp = noCatchUp,
+    filters,
+    messages,
+    verify,
+  } = options;
   const sessions = new Map<string, Session>();
-  const topics = createTopics({ router, tables: catalog, filters, observe });
+  const topics = createTopics({ router, tables: catalog, filters, mayJoin: messages.mayJoin, observe });
   const slow = createSlowWatch({ maxBufferedBytes: limits.maxBufferedBytes, now, observe });
   const host: Host = {
     topics,
+    sending: messages,
+    verify,
     limits,
     catchUp,
     cursor: feed.cursor,
@@ -104,20 +127,34 @@ export function createHub<T extends ReadableTable>(options: HubOptions<T>): Hub 
   function watch(): void {
     publishedBytes = 0;
     slow.look(sessions.values());
+    const at = wallClock();
+    for (const session of sessions.values()) session.expire(at);
   }
 
   async function onCatalogChanged(): Promise<void> {
     lookAgain = false;
     try {
-      const { ended, complete } = await topics.revalidate();
+      const { ended, narrowed, complete } = await topics.revalidate();
       for (const { topic, error } of ended) {
-        for (const session of [...sessions.values()]) session.endTopic(topic, error);
+        for (const session of [...sessions.values()]) session.subscriber.endTopic(topic, error);
       }
-      lookAgain ||= !complete;
+      lookAgain ||= !(complete && (await recheck(narrowed)));
     } catch (error) {
       lookAgain = true;
       observe({ type: 'catalog.failed', error: reasonOf(error) });
     }
+  }
+
+  /** Ends what is not for those who hold it any longer. False where some could not be looked at. */
+  async function recheck(narrowed: Revalidated['narrowed']): Promise<boolean> {
+    if (narrowed.length === 0) return true;
+    const of = new Set(narrowed.map(({ topic }) => topic));
+    let complete = true;
+    for (const session of [...sessions.values()])
+      complete = (await session.subscriber.recheck(of)) && complete;
+    // Who comes in meanwhile comes under the new rule.
+    if (complete) for (const { topic, access } of narrowed) topic.access = access;
+    return complete;
   }
 
   return {
@@ -143,14 +180,15 @@ export function createHub<T extends ReadableTable>(options: HubOptions<T>): Hub 
     stop() {
       for (const timer of timers.splice(0)) clearInterval(timer);
     },
-    open(socket, { transport }) {
+    open(socket, { transport, token }) {
       const session = new Session(newId(), socket, host);
       observe({ type: 'session.opened', session: session.id, transport });
       if (sessions.size >= limits.maxConnections) {
         session.fail(overConnections(limits));
       } else {
         sessions.set(session.id, session);
-        session.welcome(null);
+        if (token === undefined) session.welcome(null);
+        else void session.authenticate(token);
       }
       return session;
     },
@@ -162,7 +200,7 @@ export function createHub<T extends ReadableTable>(options: HubOptions<T>): Hub 
     },
     onGap(reason) {
       router.abandon();
-      for (const session of sessions.values()) session.reset(reason);
+      for (const session of sessions.values()) session.subscriber.reset(reason);
     },
     onCatalogChanged,
     async drain(drainMs) {

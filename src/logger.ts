@@ -115,6 +115,17 @@ export function logObservations(logger: Logger): Observe {
       case 'subscription.resumed':
         return logger.debug(fields(seen), 'a client resumed');
 
+      case 'auth.verified':
+        return logger.trace(fields(seen), 'a token was taken');
+      case 'auth.refused':
+        if (seen.reason === 'unavailable') return logger.error(fields(seen), 'tokens cannot be checked');
+        return logger.debug(fields(seen), 'a token was refused');
+
+      case 'message.relayed':
+        return logger.trace(fields(seen), 'messages of clients were written');
+      case 'message.failed':
+        return logger.warn(fields(seen), 'messages of clients could not be written; they were told');
+
       case 'log.pruned':
         return logger.info(fields(seen), 'old commits were taken out of the log');
       case 'log.prune_failed':

@@ -114,6 +114,14 @@ export function createMetrics(sources: MetricSources): Metrics {
     'Commits that resuming clients were sent.',
   );
 
+  const verified = counter('rowcast_tokens_verified_total', 'Tokens that let somebody in.');
+  const refused = counterBy('reason', 'rowcast_tokens_refused_total', 'Tokens that did not, by why.');
+
+  const relayed = counterBy('outcome', 'rowcast_messages_relayed_total', 'Messages of clients and services.');
+  const [written, unwritten] = [relayed.labels('written'), relayed.labels('failed')];
+  written.inc(0);
+  unwritten.inc(0);
+
   const prunedBytes = counter('rowcast_log_pruned_bytes_total', 'Bytes taken out of the log.');
   const pruneFailures = counter('rowcast_log_prune_failures_total', 'Prunings of the log that failed.');
   const migrations = counter('rowcast_migrations_applied_total', 'Migrations applied.');
@@ -202,6 +210,16 @@ export function createMetrics(sources: MetricSources): Metrics {
       case 'subscription.resumed':
         resumed.inc({ source: seen.source }, seen.commits);
         return resumes.inc({ source: seen.source });
+
+      case 'auth.verified':
+        return verified.inc();
+      case 'auth.refused':
+        return refused.inc({ reason: seen.reason });
+
+      case 'message.relayed':
+        return written.inc(seen.messages);
+      case 'message.failed':
+        return unwritten.inc(seen.messages);
 
       case 'log.pruned':
         return prunedBytes.inc(seen.bytes);

@@ -22,6 +22,9 @@ export type ReadReason =
   | 'told'
   | 'joined';
 
+/** Why a token did not let anybody in; `unavailable`: it could not be told. */
+export type Refused = 'no key' | 'malformed' | 'signature' | 'expired' | 'claims' | 'unavailable';
+
 export type Observation =
   // listener
   | { type: 'listener.connected'; first: boolean; attempts: number }
@@ -63,6 +66,12 @@ export type Observation =
   | { type: 'subscription.removed'; topic: string }
   | { type: 'subscription.resumed'; source: ResumeSource; commits: number }
   | { type: 'frame.published'; frames: number; bytes: number }
+  // tokens
+  | { type: 'auth.verified' }
+  | { type: 'auth.refused'; reason: Refused; error: string }
+  // messages
+  | { type: 'message.relayed'; messages: number }
+  | { type: 'message.failed'; messages: number; error: string }
   // log keeping
   | { type: 'log.pruned'; slots: number; bytes: number }
   | { type: 'log.prune_failed'; error: string }

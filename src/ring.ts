@@ -152,10 +152,8 @@ export function createRing(maxBytes: number): Ring {
       if (page.first) skipping = false;
       const entry = skipping ? undefined : page.first ? open(page) : entries.at(-1);
       if (entry !== undefined) {
-        const size = page.changes.reduce(
-          (sum, { wire }) => sum + wire.length + OVERHEAD_BYTES,
-          OVERHEAD_BYTES,
-        );
+        const lines = page.message === null ? page.changes : [...page.changes, page.message];
+        const size = lines.reduce((sum, { wire }) => sum + wire.length + OVERHEAD_BYTES, OVERHEAD_BYTES);
         entry.pages.push(page);
         entry.bytes += size;
         bytes += size;

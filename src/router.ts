@@ -7,33 +7,27 @@
  * of a change depends on the topics that it concerns, never on how many subscribe to them, nor on
  * how many others have equality filters.
  */
-import type { Page, TableChange } from './commit.ts';
-import { type Matcher, matchChange } from './matching.ts';
+import type { Line, Message, Page } from './commit.ts';
 import type { Observe } from './observation.ts';
-import { encodeChange } from './protocol.ts';
-import { withEffect } from './router/effect.ts';
-import { type Routed, TableIndex } from './router/table-index.ts';
-import { canonicalTopic, OPS, type TableTopic, type Topic } from './topic.ts';
-
-/** What a topic stands for. Without a matcher it takes every change of its ops. */
-export interface Target {
-  /** The table's oid: changes are found by it, whatever the table is called. */
-  readonly relation: number;
-  readonly parsed: TableTopic;
-  readonly matcher: Matcher | undefined;
-}
+import { encodeChange, encodeMessage } from './protocol.ts';
+import { type Route, routeOf, type Target, wireFor } from './router/route.ts';
+import { TableIndex } from './router/table-index.ts';
+import type { Topic } from './topic.ts';
 
 export type { Matcher } from './matching.ts';
+export type { Target } from './router/route.ts';
 
 /**
- * The wire text that a change has in one topic; undefined where it does not concern it. Throws `bad_topic` where the
- * topic's filters cannot judge it.
+ * The wire text that a change or a message has in one topic; undefined where it does not concern it. Throws `bad_topic`
+ * where the topic's filters cannot judge it.
  */
-export type Select = (change: TableChange) => string | undefined;
+export type Select = (line: Line) => string | undefined;
 
 export interface Router {
   /** Frames of the topic are published from now on. */
   add(topic: Topic, target: Target): void;
+  /** The same of messages; their frames call it `name`. */
+  addMessages(topic: Topic, name: Topic): void;
   /** Nothing more is published of it, not even what waits. */
   remove(topic: Topic): void;
   /** Publishes what the page has for the topics. Gives how many bytes that was, each topic counted once. */
@@ -65,29 +59,11 @@ export interface RouterOptions {
   observe: Observe;
 }
 
-/** Changes of an earlier page, kept back until it is known whether they are the last of their commit. */
-interface Held {
-  readonly changes: readonly string[];
-  readonly cursor: string;
-  /** The cursor of whoever has got all of the topic but these. */
-  readonly before: string;
-}
-
-interface Route extends Routed {
-  readonly topic: Topic;
-  readonly relation: number;
-  /** What the topic calls the table. */
-  readonly table: string;
-  /** It was told of: the table has another name by now. */
-  renamed: boolean;
-  /** Of the page being routed. */
-  fresh: string[];
-  held: Held | undefined;
-}
-
 /** Creates a router without topics. */
 export function createRouter({ publish, cursor, onStale, observe }: RouterOptions): Router {
   const routes = new Map<Topic, Route>();
+  /** Topics of messages, and what their frames call them. */
+  const names = new Map<Topic, Topic>();
   const byRelation = new Map<number, TableIndex<Route>>();
   const stale = new Set<Topic>();
   const waiting = new Set<Route>();
@@ -99,10 +75,25 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
   let bytes = 0;
 
   function emit(route: Route, page: Page, changes: readonly string[], cursor: string, more: boolean): void {
-    const frame = encodeChange({ topic: route.topic, cursor, at: page.at, changes, more });
+    route.open = more;
+    put(route.topic, encodeChange({ topic: route.topic, cursor, at: page.at, changes, more }));
+  }
+
+  function put(topic: Topic, frame: string): void {
     frames++;
     bytes += Buffer.byteLength(frame);
-    publish(route.topic, frame);
+    publish(topic, frame);
+  }
+
+  /** Changes that came before a message are sent before it, even where it is not known whether more follow. */
+  function emitMessage({ topic, wire }: Message, page: Page): void {
+    const name = names.get(topic);
+    if (name === undefined) return;
+    for (const route of waiting) {
+      if (route.held !== undefined) emit(route, page, route.held.changes, route.held.cursor, true);
+      route.held = undefined;
+    }
+    put(topic, encodeMessage({ topic: name, cursor: page.cursor, at: page.at, wire }));
   }
 
   /** The topics that the page has something for, each with its fresh changes. */
@@ -131,18 +122,25 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
 
   function release(page: Page): void {
     for (const route of waiting) {
-      const { held, fresh } = route;
-      if (held === undefined) continue;
-      if (fresh.length > 0) emit(route, page, held.changes, held.cursor, true);
-      else if (page.last) emit(route, page, held.changes, page.cursor, false);
-      else continue;
+      const { held, fresh, open } = route;
+      if (fresh.length > 0) {
+        if (held !== undefined) emit(route, page, held.changes, held.cursor, true);
+      } else if (page.changesFollow) {
+        continue;
+      } else if (held !== undefined || open) {
+        // What was said to be more may be nothing.
+        emit(route, page, held?.changes ?? [], page.cursor, false);
+      }
       route.held = undefined;
       waiting.delete(route);
     }
   }
 
   function forget(): void {
-    for (const route of waiting) route.held = undefined;
+    for (const route of waiting) {
+      route.held = undefined;
+      route.open = false;
+    }
     waiting.clear();
   }
 
@@ -150,22 +148,25 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
     get settled() {
       return settled;
     },
-    add(topic, { relation, parsed, matcher }) {
-      const { schema, table, ops } = parsed;
+    add(topic, target) {
       if (routes.has(topic)) throw new Error(`the topic ${topic} is routed already`);
       previous ??= cursor();
-      const key = canonicalTopic({ kind: 'table', schema, table, ops: OPS, filters: [] });
-      const name = { topic, relation, table: key, renamed: false };
-      const route: Route = { ...name, ops, matcher, fresh: [], held: undefined };
+      const route = routeOf(topic, target);
       routes.set(topic, route);
-      let index = byRelation.get(relation);
+      let index = byRelation.get(target.relation);
       if (index === undefined) {
         index = new TableIndex();
-        byRelation.set(relation, index);
+        byRelation.set(target.relation, index);
       }
       index.add(route);
     },
+    addMessages(topic, name) {
+      if (names.has(topic)) throw new Error(`the topic ${topic} is routed already`);
+      previous ??= cursor();
+      names.set(topic, name);
+    },
     remove(topic) {
+      names.delete(topic);
       const route = routes.get(topic);
       if (route === undefined) return;
       routes.delete(topic);
@@ -185,13 +186,14 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
       for (const route of touched) {
         const changes = route.fresh;
         route.fresh = [];
-        if (page.last) {
-          emit(route, page, changes, page.cursor, false);
-        } else {
+        if (page.changesFollow) {
           route.held = { changes, cursor: page.cursor, before };
           waiting.add(route);
+        } else {
+          emit(route, page, changes, page.cursor, false);
         }
       }
+      if (page.message !== null) emitMessage(page.message, page);
       previous = page.cursor;
       settled = page.last;
       if (frames > 0) observe({ type: 'frame.published', frames, bytes });
@@ -202,10 +204,11 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
     cursorOf: (topic) => routes.get(topic)?.held?.before ?? cursor(),
     select(topic) {
       const route = routes.get(topic);
-      return (change) => {
-        if (route === undefined || route.relation !== change.relation || !route.ops.includes(change.op))
+      return (line) => {
+        if (line.op === 'message') return line.topic === topic ? line.wire : undefined;
+        if (route === undefined || route.relation !== line.relation || !route.ops.includes(line.op))
           return undefined;
-        return wireFor(route, change);
+        return wireFor(route, line);
       };
     },
     isStale: (topic) => stale.has(topic),
@@ -215,10 +218,4 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
       previous = cursor();
     },
   };
-}
-
-function wireFor({ matcher }: Route, change: TableChange): string | undefined {
-  if (matcher === undefined || change.op === 'truncate') return change.wire;
-  const effect = matchChange(matcher, change);
-  return effect === null ? undefined : withEffect(change.wire, effect);
 }

@@ -7,10 +7,13 @@
 import uWS from 'uWebSockets.js';
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import { createAuth } from './auth.ts';
 import { createReplay } from './catch-up/replay.ts';
 import { createCatchUp } from './catch-up.ts';
+import { createChannels } from './channels.ts';
 import type { Config } from './config.ts';
 import { createFeed } from './feed.ts';
+import { createRelay } from './hub/relay.ts';
 import { createHub } from './hub.ts';
 import type { Pace } from './leader.ts';
 import { createFilters } from './matching.ts';
@@ -20,6 +23,7 @@ import { createCatalog } from './postgres/catalog.ts';
 import { checkDatabase } from './postgres/check.ts';
 import { createLiterals } from './postgres/literals.ts';
 import { createLogReader } from './postgres/log.ts';
+import { createMessages } from './postgres/messages.ts';
 import { createPool } from './postgres/pool.ts';
 import { createPruner } from './postgres/pruner.ts';
 import { createRowReader } from './postgres/rows.ts';
@@ -114,6 +118,7 @@ async function start(
   const app = uWS.App();
   const publish = createPublisher(app, config);
   const catalog = createCatalog({ pool, observe });
+  const messages = createMessages(pool);
   const ring = createRing(config.ringBytes);
   const router = createRouter({ publish, cursor: () => feed.cursor(), onStale: lookAgain, observe });
   const hub = createHub({
@@ -123,7 +128,12 @@ async function start(
     limits: config,
     publish,
     observe,
+    verify: createAuth({ config, observe }).verify,
     newId: () => randomBytes(12).toString('base64url'),
+    messages: {
+      ...createChannels(config.channels ?? []),
+      ...createRelay({ write: messages.write, observe }),
+    },
     catchUp: (...request) => catchUp(...request),
     filters: createFilters({ ...createLiterals({ pool }), isStale: router.isStale, onStale: lookAgain }),
   });
@@ -140,6 +150,7 @@ async function start(
     },
     onGap: hub.onGap,
     onWatchingChanged: lookAgain,
+    onAnnounced: () => undefined,
     say: (word) => void fleet.say(word),
     isToldSnapshots: () => fleet.toldSnapshots,
   });

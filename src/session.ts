@@ -1,25 +1,28 @@
 /**
  * A session: one client's connection, whatever carries it.
  *
- * It answers the client's frames and says when it ends. It promises that nothing is thrown into
- * the transport, that nothing is sent once it has ended, that what `subscribed` says is true in
- * the turn in which it is sent, and that no topic stays held after it.
+ * It knows who its client is and until when, answers the client's frames, and says when it ends. It promises that
+ * nothing is thrown into the transport, that nothing is sent once it has ended, and that no frame is looked at before
+ * it is known whose it is.
  */
-import type { HeldTopic } from './hub/topics.ts';
+import type { Identity } from './identity.ts';
 import { reasonOf } from './observation.ts';
 import {
+  type AuthFrame,
   CLOSE_CODES,
   encode,
   errorFrame,
   type PlainFrame,
   ProtocolError,
+  type PublishFrame,
   parseClientFrame,
-  type ResetReason,
-  type SubscribeFrame,
 } from './protocol.ts';
-import type { CatchUpClient, Host } from './session/host.ts';
-import { overRate, overSubscriptions, RATE_BURST_MS, RATE_DEBT_MS } from './session/limits.ts';
+import { Caller } from './session/caller.ts';
+import type { Host, Verified } from './session/host.ts';
+import { Allowance } from './session/limits.ts';
+import { publish } from './session/publishing.ts';
 import { closeReason, HEARTBEAT_TOPIC, type Socket } from './session/socket.ts';
+import { Subscriber, type SubscribingClient } from './session/subscriber.ts';
 import { type Subscription, Subscriptions } from './session/subscriptions.ts';
 
 /** `closing`: it is sent no more, and waits for what it was sent to get through. */
@@ -27,21 +30,23 @@ export type SessionPhase = 'authenticating' | 'catching up' | 'live' | 'closing'
 
 const MAX_BAD_FRAMES_IN_A_ROW = 10;
 
-export class Session implements CatchUpClient {
+export class Session implements SubscribingClient {
   readonly id: string;
+  readonly subscriber: Subscriber;
   readonly #socket: Socket;
   readonly #host: Host;
   readonly #subscriptions: Subscriptions;
+  readonly #allowance = new Allowance();
+  readonly #caller = new Caller();
   #state: 'authenticating' | 'open' | 'closing' | 'closed' = 'authenticating';
   #badFrames = 0;
-  /** When its allowance of frames is whole again. */
-  #wholeAtMs = 0;
 
   constructor(id: string, socket: Socket, host: Host) {
     this.id = id;
     this.#socket = socket;
     this.#host = host;
     this.#subscriptions = new Subscriptions(socket, host.topics);
+    this.subscriber = new Subscriber(this, host, this.#subscriptions);
   }
 
   get phase(): SessionPhase {
@@ -53,32 +58,66 @@ export class Session implements CatchUpClient {
     return this.#state === 'closed' ? 0 : this.#socket.bufferedBytes();
   }
 
+  get identity(): Identity | null {
+    return this.#caller.identity;
+  }
+
   /** Lets the client in: `welcome`, its first frame, and the heartbeats. */
-  welcome(user: string | null): void {
+  welcome(verified: Verified | null): void {
     this.#state = 'open';
+    if (verified !== null) this.#caller.know(verified);
+    const user = this.identity?.user ?? null;
     const cursor = this.#host.cursor();
     const { heartbeatMs } = this.#host.limits;
     this.#answer({ type: 'welcome', protocol: 1, session: this.id, user, cursor, heartbeatMs });
     this.#socket.subscribe(HEARTBEAT_TOPIC);
   }
 
+  /** Lets the client in if its token does. Never rejects. */
+  async authenticate(token: string): Promise<void> {
+    this.#caller.wait();
+    try {
+      const verified = await this.#host.verify(token);
+      if (this.#state !== 'authenticating') return;
+      this.welcome(verified);
+      this.#goOn();
+    } catch (thrown) {
+      const error = this.#asProtocolError(thrown);
+      // Whose token cannot be checked now has no need of another.
+      const close = error.code === 'unauthorized' ? CLOSE_CODES.unauthorized : CLOSE_CODES.overLimit;
+      this.fail(new ProtocolError(error.code, error.message, { close }));
+    }
+  }
+
+  /** Ends the session if its token has run out; `nowMs` since the epoch. */
+  expire(nowMs: number): void {
+    if (!this.#caller.isOver(nowMs)) return;
+    const close = CLOSE_CODES.unauthorized;
+    this.fail(new ProtocolError('unauthorized', 'the token has run out; connect with a new one', { close }));
+  }
+
   /** Takes one text frame of the client. */
   receive(text: string): void {
     this.#handle(() => {
+      const { early } = this.#caller;
+      if (early !== null) return early.add(text);
+      this.#allowance.spend(this.#host.limits, this.#host.now());
       const frame = parseClientFrame(text);
       this.#badFrames = 0;
       switch (frame.type) {
         case 'subscribe':
-          void this.#subscribe(frame);
+          void this.subscriber.subscribe(frame);
           return;
         case 'unsubscribe':
-          return this.#unsubscribe(frame.id);
+          return this.subscriber.unsubscribe(frame.id);
         case 'ping':
           return this.#answer({ ...frame, type: 'pong', cursor: this.#host.cursor() });
         case 'publish':
-          throw new ProtocolError('forbidden', 'clients may not publish here', { id: frame.id });
+          void this.#publish(frame);
+          return;
         case 'auth':
-          throw new ProtocolError('unauthorized', 'this service takes no tokens', { id: frame.id });
+          void this.#renew(frame);
+          return;
       }
     });
   }
@@ -86,6 +125,7 @@ export class Session implements CatchUpClient {
   /** Takes a frame that the transport could not hand on, such as one too large. */
   receiveUnreadable(error: ProtocolError): void {
     this.#handle(() => {
+      this.#allowance.spend(this.#host.limits, this.#host.now());
       throw error;
     });
   }
@@ -110,24 +150,6 @@ export class Session implements CatchUpClient {
 
   goLive(subscription: Subscription): string | undefined {
     return this.#subscriptions.goLive(subscription);
-  }
-
-  /** Tells every live subscription that what lies between cannot be had. */
-  reset(reason: ResetReason): void {
-    const cursor = this.#host.cursor();
-    for (const { id, phase, topic } of this.#subscriptions.list()) {
-      if (phase !== 'live' || topic === null) continue;
-      this.#answer({ type: 'reset', id, topic: topic.name, reason, cursor });
-    }
-  }
-
-  /** Ends the subscriptions to a topic that is no more. */
-  endTopic(topic: HeldTopic, error: ProtocolError): void {
-    for (const subscription of this.#subscriptions.list()) {
-      if (subscription.topic !== topic) continue;
-      this.#subscriptions.drop(subscription);
-      this.fail(error, subscription.id);
-    }
   }
 
   /** Says good-bye: the client gets what was sent before, as long as it reads. */
@@ -163,9 +185,8 @@ export class Session implements CatchUpClient {
   }
 
   #handle(frame: () => void): void {
-    if (this.#state !== 'open') return;
+    if (this.#state !== 'open' && this.#caller.early === null) return;
     try {
-      this.#spend();
       frame();
     } catch (thrown) {
       this.fail(thrown);
@@ -173,70 +194,43 @@ export class Session implements CatchUpClient {
   }
 
   /** Never rejects. */
-  async #subscribe({ id, topic, since, snapshot }: SubscribeFrame): Promise<void> {
-    const { topics, catchUp } = this.#host;
-    let subscription: Subscription | undefined;
+  async #publish(frame: PublishFrame): Promise<void> {
+    const { id } = frame;
     try {
-      this.#checkRoom(id);
-      const request = since !== undefined ? { since } : snapshot !== undefined ? { snapshot } : undefined;
-      subscription = this.#subscriptions.add(id);
-      const resolved = await topics.resolve(topic);
-      // Unsubscribed or gone meanwhile: no one is to be answered, and nothing was held yet.
-      if (subscription.hasEnded) return;
-      subscription.topic = topics.hold(resolved);
-      this.#checkAlone(subscription, subscription.topic, request !== undefined);
-      if (request !== undefined) {
-        this.#subscriptions.beginCatchUp(subscription);
-        return await catchUp(this, subscription, request);
-      }
-      const cursor = this.#subscriptions.goLive(subscription);
-      if (cursor === undefined) return;
-      this.#answer({ type: 'subscribed', id, topic: subscription.topic.name, cursor });
+      await publish(frame, this.identity, this.#host.sending);
+      if (id !== undefined) this.#answer({ type: 'published', id });
     } catch (thrown) {
-      if (subscription?.hasEnded) return;
-      if (subscription !== undefined) this.#subscriptions.drop(subscription);
       this.fail(thrown, id);
     }
   }
 
-  #checkRoom(id: string): void {
-    if (this.#subscriptions.get(id) !== undefined) {
-      const message = `the connection has a subscription ${JSON.stringify(id)} already`;
-      throw new ProtocolError('duplicate_id', message);
+  /** Takes another token of the same user, or the first. What it does not allow any more ends. Never rejects. */
+  async #renew({ id, token }: AuthFrame): Promise<void> {
+    this.#caller.wait();
+    try {
+      const verified = await this.#host.verify(token);
+      if (this.#state !== 'open') return;
+      if (this.identity !== null && this.identity.user !== verified.identity.user)
+        throw new ProtocolError(
+          'forbidden',
+          'the token is of another user; open another connection for that one',
+        );
+      this.#caller.know(verified);
+      this.#answer({ type: 'authenticated', ...(id === undefined ? {} : { id }) });
+      await this.subscriber.recheck();
+    } catch (thrown) {
+      this.fail(thrown, id);
     }
-    const { limits } = this.#host;
-    if (this.#subscriptions.size >= limits.maxSubscriptions) throw overSubscriptions(limits);
+    this.#goOn();
   }
 
-  /** Frames name a topic and no id: what catches up must not reach a subscription that is live, nor the other way. */
-  #checkAlone(subscription: Subscription, topic: HeldTopic, catchesUp: boolean): void {
-    const other = this.#subscriptions.list().find((one) => one !== subscription && one.topic === topic);
-    if (other === undefined || (other.phase === 'live' && !catchesUp)) return;
-    const message = `the topic is subscribed to as ${JSON.stringify(other.id)} already; unsubscribe that first`;
-    throw new ProtocolError('duplicate_id', message);
-  }
-
-  #unsubscribe(id: string): void {
-    const subscription = this.#subscriptions.get(id);
-    if (subscription === undefined) {
-      const message = `there is no subscription ${JSON.stringify(id)} on this connection`;
-      throw new ProtocolError('unknown_id', message, { id });
-    }
-    this.#subscriptions.drop(subscription);
-    this.#answer({ type: 'unsubscribed', id });
+  /** Looks at what came meanwhile. */
+  #goOn(): void {
+    for (const text of this.#caller.goOn()) this.receive(text);
   }
 
   #answer(frame: PlainFrame): void {
     this.send(encode(frame));
-  }
-
-  /** Pays for a frame. Throws where the client has had its share. */
-  #spend(): void {
-    const { limits } = this.#host;
-    const nowMs = this.#host.now();
-    this.#wholeAtMs = Math.max(this.#wholeAtMs, nowMs) + 1_000 / limits.maxFramesPerSecond;
-    const debtMs = this.#wholeAtMs - nowMs;
-    if (debtMs > RATE_BURST_MS) throw overRate(limits, debtMs > RATE_DEBT_MS);
   }
 
   #asProtocolError(thrown: unknown): ProtocolError {

@@ -4,30 +4,12 @@
  *
  * A kind that may be secret never repeats the text it was given.
  */
-import { z } from 'zod';
+import { type ChannelRule, parseChannelRule } from './channels.ts';
 import { parseOrigin } from './origin.ts';
+import { type Kind, kind, Refusal } from './setting/kind.ts';
 
-/** One kind of value. `allowed` completes the sentence "must be …". */
-export interface Kind<T> {
-  readonly allowed: string;
-  readonly schema: z.ZodType<T>;
-}
-
-/** Thrown by a parser: why a text is refused, where `allowed` alone does not say it. */
-class Refusal extends Error {}
-
-function kind<T>(allowed: string, parse: (text: string) => T): Kind<T> {
-  const schema = z.string().transform((text, context) => {
-    try {
-      return parse(text);
-    } catch (thrown) {
-      if (!(thrown instanceof Refusal)) throw thrown;
-      context.addIssue({ code: 'custom', message: thrown.message || allowed });
-      return z.NEVER;
-    }
-  });
-  return { allowed, schema };
-}
+export { algorithmOf, publicKey, secret } from './setting/keys.ts';
+export type { Kind } from './setting/kind.ts';
 
 /** The same kind, with undefined for a setting that is not set. */
 export function optional<T>({ allowed, schema }: Kind<T>): Kind<T | undefined> {
@@ -131,6 +113,14 @@ export function postgresUrl(): Kind<string> {
   });
 }
 
+/** The address of something on the web. */
+export function httpUrl(): Kind<string> {
+  return kind('a URL such as https://id.example.com/.well-known/jwks.json', (given) => {
+    if (!/^https?:\/\//i.test(given) || !URL.canParse(given)) throw new Refusal();
+    return given;
+  });
+}
+
 /** Origins of browser pages, comma-separated, each as `parseOrigin` writes it. */
 export function origins(): Kind<readonly string[]> {
   return kind('comma-separated: self, https://app.example.com, https://*.example.com, or *', (given) =>
@@ -143,6 +133,23 @@ export function origins(): Kind<readonly string[]> {
         if (origin === undefined) throw new Refusal(`${JSON.stringify(entry)} is no origin`);
         return origin;
       }),
+  );
+}
+
+/** Rules of channels, as `parseChannelRule` reads them. */
+export function channels(): Kind<readonly ChannelRule[]> {
+  return kind(
+    'comma-separated rules such as lobby:join+publish, news:join+public, team-{team}:join or @*:publish',
+    (given) =>
+      given
+        .split(',')
+        .map((entry) => entry.trim())
+        .filter((entry) => entry !== '')
+        .map((entry) => {
+          const rule = parseChannelRule(entry);
+          if (rule === undefined) throw new Refusal(`${JSON.stringify(entry)} is no rule`);
+          return rule;
+        }),
   );
 }
 

@@ -20,7 +20,7 @@ export {
 } from './topic/filter.ts';
 
 declare const brand: unique symbol;
-/** A topic in its canonical spelling. `canonicalTopic` alone makes one. */
+/** A topic in its canonical spelling, or a user's inbox. `canonicalTopic` and `inboxOf` alone make one. */
 export type Topic = string & { readonly [brand]: 'Topic' };
 
 /** The operations, in canonical order. */
@@ -89,6 +89,11 @@ export function withFilters(
 export function canonicalTopic(topic: ParsedTopic): Topic {
   // The brand's one source.
   return spell(topic) as Topic;
+}
+
+/** What the inbox of one user is among the topics of all; clients know each their own, as `@me`. */
+export function inboxOf(user: string): Topic {
+  return `@me:${user}` as Topic;
 }
 
 function spell(topic: ParsedTopic): string {

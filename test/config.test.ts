@@ -1,5 +1,7 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from '@jest/globals';
+import { createChannels } from '../src/channels.ts';
 import { ConfigError, readConfig, settings, settingsHelp, settingsTable } from '../src/config.ts';
 
 const url = 'postgres://app:hunter2@db.internal:5432/shop';
@@ -137,6 +139,90 @@ describe('the configuration', () => {
     expect(problemsOf({ ROWCAST_ORIGINS: 'https://a.example.com,b.example.com' })).toEqual([
       expect.stringContaining('("b.example.com" is no origin)'),
     ]);
+  });
+
+  const KEY = 'x'.repeat(32);
+  const pem = (type: 'rsa' | 'ed25519' | 'ec', half: 'publicKey' | 'privateKey' = 'publicKey') => {
+    const pair =
+      type === 'rsa'
+        ? generateKeyPairSync('rsa', { modulusLength: 1024 })
+        : type === 'ec'
+          ? generateKeyPairSync('ec', { namedCurve: 'secp384r1' })
+          : generateKeyPairSync('ed25519');
+    return pair[half].export({ type: half === 'publicKey' ? 'spki' : 'pkcs8', format: 'pem' }).toString();
+  };
+  it.each<[string, Record<string, string>, string]>([
+    [
+      'a secret that is short',
+      { ROWCAST_JWT_SECRET: 'hunter2' },
+      'ROWCAST_JWT_SECRET: must be a secret of at least 32 bytes',
+    ],
+    ['a service token that is short', { ROWCAST_SERVICE_TOKEN: 'hunter2' }, '(it has 7 bytes)'],
+    ['no key', { ROWCAST_JWT_PUBLIC_KEY: 'a key' }, 'must be a public key as PEM'],
+    ['a private key', { ROWCAST_JWT_PUBLIC_KEY: pem('ed25519', 'privateKey') }, '(it is a private key'],
+    ['a short RSA key', { ROWCAST_JWT_PUBLIC_KEY: pem('rsa') }, 'none of RSA with 2048 bits'],
+    ['another curve', { ROWCAST_JWT_PUBLIC_KEY: pem('ec') }, 'none of RSA with 2048 bits'],
+    [
+      'no address of keys',
+      { ROWCAST_JWKS_URL: 'file:///keys' },
+      'ROWCAST_JWKS_URL: "file:///keys" must be a URL',
+    ],
+    [
+      'two keys',
+      { ROWCAST_JWT_SECRET: KEY, ROWCAST_JWKS_URL: 'https://id.example.com/keys' },
+      'ROWCAST_JWT_SECRET and ROWCAST_JWKS_URL exclude each other',
+    ],
+    ['an issuer without a key', { ROWCAST_JWT_ISSUER: 'https://id' }, 'ROWCAST_JWT_ISSUER needs a key: set'],
+  ])('refuses %s', (_, env, why) => {
+    const problems = problemsOf(env);
+    expect(problems).toEqual([expect.stringContaining(why)]);
+    expect(problems.join()).not.toMatch(/hunter2|BEGIN PRIVATE|xxx/);
+  });
+
+  it('takes a public key with \\n for its line breaks', () => {
+    const ROWCAST_JWT_PUBLIC_KEY = pem('ed25519').replaceAll('\n', '\\n');
+    expect(readConfig({ DATABASE_URL: url, ROWCAST_JWT_PUBLIC_KEY }).jwtPublicKey?.asymmetricKeyType).toBe(
+      'ed25519',
+    );
+  });
+
+  it.each([
+    'lobby',
+    'lobby:',
+    ':join',
+    'lobby:dance',
+    'lobby:public',
+    '@*:join',
+    'a{b:join',
+    'a{}:join',
+    '%:join',
+  ])('refuses the channel rule %s', (rule) => {
+    expect(problemsOf({ ROWCAST_CHANNELS: `news:join, ${rule}` })).toEqual([
+      expect.stringContaining(`(${JSON.stringify(rule)} is no rule)`),
+    ]);
+  });
+
+  it.each([
+    ['lobby', 'lobby', true],
+    ['lobby', 'lobby2', false],
+    ['room-*', 'room-7', true],
+    ['room-*', 'room-', true],
+    ['room-*', 'a room-7', false],
+    ['a.b', 'axb', false],
+    ['a%3Ab%2Cc', 'a:b,c', true],
+    ['team-{team}', 'team-red', true],
+    ['team-{team}', 'team-*', false],
+    ['team-{teams}-*', 'team-b.c-9', true],
+    ['team-{teams}-*', 'team-bxc-9', false],
+    ['team-{none}', 'team-', false],
+    ['{sub}', 'anna', true],
+    ['*', 'any\nthing', true],
+  ])('has the channel rule %s for %j: %s', (pattern, channel, allowed) => {
+    const { channels = [] } = readConfig({ DATABASE_URL: url, ROWCAST_CHANNELS: `${pattern}:join` });
+    const claims = { sub: 'anna', team: 'red', teams: ['a', 'b.c'] };
+    const { mayJoin } = createChannels(channels);
+    expect(mayJoin(channel, { user: 'anna', claims })).toBe(allowed);
+    expect(mayJoin(channel, null)).toBe(false);
   });
 
   it.each([

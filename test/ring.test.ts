@@ -18,6 +18,8 @@ function pageOf(page: Partial<Page>, lines: number, chars: number): Page {
     parts: 1,
     first: true,
     last: true,
+    message: null,
+    changesFollow: false,
     cursor: '',
     changes: Array.from({ length: lines }, () => change),
     ...page,

@@ -217,6 +217,8 @@ describe('the router', () => {
           id: BigInt(page),
           at: 'now',
           changes,
+          message: null,
+          changesFollow: false,
           parts: 1,
           first: true,
           last: true,

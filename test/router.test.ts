@@ -1,10 +1,10 @@
 /** Routing: which frames the pages of commits become. */
 import { describe, expect, it } from '@jest/globals';
-import type { Page, TableChange } from '../src/commit.ts';
+import type { Message, Page, TableChange } from '../src/commit.ts';
 import type { Observation } from '../src/observation.ts';
 import { withEffect } from '../src/router/effect.ts';
 import { createRouter, type Matcher } from '../src/router.ts';
-import { canonicalTopic, type Op, parseTopic, type Topic } from '../src/topic.ts';
+import { canonicalTopic, inboxOf, type Op, parseTopic, type Topic } from '../src/topic.ts';
 import { relationOf } from './harness/relation.ts';
 
 const AT = '2026-01-02T03:04:05Z';
@@ -38,12 +38,19 @@ function setUp() {
       router.add(topic, { relation: relationOf(`${parsed.schema}.${parsed.table}`), parsed, matcher });
       return topic;
     },
+    addMessages(text: string): void {
+      const topic = canonicalTopic(parseTopic(text));
+      router.addMessages(topic, topic);
+    },
     /** Routes one page; gives what was published: topic, cursor, the ids of the changes, `more`. */
-    route(changes: TableChange[], { first = true, last = true }: Partial<Page> = {}): unknown[] {
+    route(changes: TableChange[], page: Partial<Page> = {}): unknown[] {
+      const { first = true, last = true, message = null, changesFollow = !last } = page;
       cursor = `c${++count}`;
       sent.length = 0;
-      router.route({ xid: BigInt(count), id: BigInt(count), at: AT, changes, parts: 1, first, last, cursor });
+      const commit = { xid: BigInt(count), id: BigInt(count), at: AT, parts: 1 };
+      router.route({ ...commit, changes, message, changesFollow, first, last, cursor });
       return sent.map(([topic, frame]) => {
+        if (frame['type'] === 'message') return [topic, frame['cursor'], frame['topic'], frame['event']];
         expect(frame).toMatchObject({ type: 'change', topic, at: AT });
         const { cursor: at, changes: those, more } = frame;
         const ids = Array.isArray(those) ? those.map((one) => one.key.id) : undefined;
@@ -54,6 +61,47 @@ function setUp() {
 }
 
 describe('the router', () => {
+  const said = (event: string): Message => ({
+    op: 'message',
+    topic: canonicalTopic({ kind: 'channel', name: 'a' }),
+    wire: `"event":"${event}","payload":null,"from":null`,
+  });
+
+  it('publishes messages to their topic alone, by its name, after the changes before them', () => {
+    const { add, addMessages, route } = setUp();
+    add('m');
+    addMessages('#a');
+    addMessages('#b');
+    expect(route([change('insert', '1')], { message: said('x') })).toEqual([
+      ['public.m', 'c1', [1]],
+      ['#a', 'c1', '#a', 'x'],
+    ]);
+    expect(route([], { message: { ...said('x'), topic: inboxOf('7') } })).toEqual([]);
+  });
+
+  it('says more of changes that a message came after, until it is known, and then ends them', () => {
+    const { add, addMessages, route } = setUp();
+    for (const topic of ['m', 'rooms']) add(topic);
+    addMessages('#a');
+    const rooms = change('insert', '2', 'public.rooms');
+    const first = { message: said('x'), last: false, changesFollow: true };
+    expect(route([change('insert', '1'), rooms], first)).toEqual([
+      ['public.m', 'c1', [1], true],
+      ['public.rooms', 'c1', [2], true],
+      ['#a', 'c1', '#a', 'x'],
+    ]);
+    expect(route([change('insert', '3')], { first: false })).toEqual([
+      ['public.rooms', 'c2', []],
+      ['public.m', 'c2', [3]],
+    ]);
+    // Where none follow, there is nothing to wait for.
+    expect(route([rooms], { message: said('x'), last: false, changesFollow: false })).toEqual([
+      ['public.rooms', 'c3', [2]],
+      ['#a', 'c3', '#a', 'x'],
+    ]);
+    expect(route([], { first: false, message: said('y') })).toEqual([['#a', 'c4', '#a', 'y']]);
+  });
+
   it('publishes a commit once per topic that it concerns, in the order of its changes', () => {
     const { add, route, seen, texts } = setUp();
     for (const topic of ['m', 'rooms', 'other']) add(topic);

@@ -59,22 +59,18 @@ describe('a session', () => {
   });
 
   it.each([
-    [
-      { type: 'subscribe', id: 'a', topic: '#lobby' },
-      'forbidden',
-      'this service has no channels; subscribe to tables',
-    ],
+    [{ type: 'subscribe', id: 'a', topic: '#lobby' }, 'forbidden', '#lobby is no channel for this client'],
     [
       { type: 'subscribe', id: 'a', topic: '@me' },
-      'forbidden',
-      'this service has no private messages; subscribe to tables',
+      'unauthorized',
+      'private messages are for users; connect with a token',
     ],
     [
       { type: 'publish', id: 'a', channel: 'x', event: 'e', payload: 1 },
       'forbidden',
-      'clients may not publish here',
+      'this client may not publish to the channel "x"',
     ],
-    [{ type: 'auth', id: 'a', token: 't' }, 'unauthorized', 'this service takes no tokens'],
+    [{ type: 'auth', id: 'a', token: 't' }, 'unauthorized', 'no tokens here'],
     [{ type: 'unsubscribe', id: 'a' }, 'unknown_id', 'there is no subscription "a" on this connection'],
     [{ type: 'subscribe', id: 'a', topic: 'm:explode' }, 'bad_topic', expect.stringContaining('explode')],
     [
@@ -100,8 +96,13 @@ describe('a session', () => {
   });
 
   it('tells a table that is not for the client from one that is not there by nothing', async () => {
-    endpoint.tables.set('public.mine', { relation: 1, table: 'public.mine', access: 'authenticated' });
-    endpoint.tables.set('public.ours', { relation: 2, table: 'public.ours', access: 'scoped' });
+    endpoint.tables.set('public.mine', {
+      relation: 1,
+      table: 'public.mine',
+      access: 'authenticated',
+      scope: null,
+    });
+    endpoint.tables.set('public.ours', { relation: 2, table: 'public.ours', access: 'scoped', scope: {} });
     const about = async (name: string) =>
       JSON.stringify(await answerTo({ type: 'subscribe', id: 'a', topic: name })).replaceAll(name, 'NAME');
     const unknown = await about('none');
@@ -381,7 +382,12 @@ describe('when the tables change', () => {
     endpoint.commit([inserted(1), inserted(2, 'public.rooms')]);
     expect(await socket.next('change')).toMatchObject({ topic: 'public.rooms' });
     expect(endpoint.hub.subscriptions).toBe(1);
-    endpoint.tables.set('public.rooms', { relation: 3, table: 'public.rooms', access: 'authenticated' });
+    endpoint.tables.set('public.rooms', {
+      relation: 3,
+      table: 'public.rooms',
+      access: 'authenticated',
+      scope: null,
+    });
     await endpoint.hub.onCatalogChanged();
     expect(await socket.next('error')).toMatchObject({ code: 'bad_topic', id: 'rooms' });
   });

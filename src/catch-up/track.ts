@@ -4,10 +4,10 @@
  * It owns the subscription's position, and turns commits into its frames. It promises that each frame's cursor says
  * exactly what its client has got with it, so that a client which leaves in the middle goes on where it was.
  */
-import type { Page } from '../commit.ts';
+import { linesIn, type Page } from '../commit.ts';
 import { readCursor, spellCursor } from '../position/cursor.ts';
 import { type Position, withPartial } from '../position.ts';
-import { encodeChange } from '../protocol.ts';
+import { encodeChange, encodeMessage } from '../protocol.ts';
 import type { Select } from '../router.ts';
 import type { CatchUpClient } from '../session/host.ts';
 import type { Subscription } from '../session/subscriptions.ts';
@@ -67,7 +67,7 @@ export class Track {
   }
 
   /**
-   * Sends what a page of a commit has for the topic. `offset` is how many changes of the commit came before it;
+   * Sends what a page of a commit has for the topic. `offset` is how many lines of the commit came before it;
    * `whole` gives the position after the commit, and `cursor` its spelling where that is known: then it is not made.
    */
   take(
@@ -95,17 +95,26 @@ export class Track {
         this.#cursor = cursor;
       }
       this.commits++;
-      if (this.#held.length > 0) this.#send(page.at, false);
     } else {
-      const lines = Math.max(offset + page.changes.length, known + offset);
+      const lines = Math.max(offset + linesIn(page), known + offset);
       this.moveTo(withPartial(this.position, { xid: page.xid, lines }));
     }
+    if (!page.changesFollow && this.#held.length > 0) this.#send(page.at, false);
+    const message = page.message !== null && known <= page.changes.length && this.#select(page.message);
+    if (message) this.#put(encodeMessage({ ...this.#frame(page.at), wire: message }));
   }
 
   #send(at: string, more: boolean): void {
-    const frame = encodeChange({ topic: this.topic, cursor: this.cursor, at, changes: this.#held, more });
+    this.#put(encodeChange({ ...this.#frame(at), changes: this.#held, more }));
+    this.#held = [];
+  }
+
+  #frame(at: string) {
+    return { topic: this.topic, cursor: this.cursor, at };
+  }
+
+  #put(frame: string): void {
     this.client.send(frame);
     this.sent += frame.length;
-    this.#held = [];
   }
 }

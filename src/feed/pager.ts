@@ -4,11 +4,11 @@
  * It promises that the pages of one commit come one after the other, each with the cursor of whoever has got it;
  * that a commit broken off in the middle goes on where it was; and that it holds two pages at the most.
  */
-import { type Lines, type Page, readLines } from '../commit.ts';
+import { linesIn, type Page, readLines } from '../commit.ts';
 import { type Observe, reasonOf } from '../observation.ts';
 import { type Position, withPartial } from '../position.ts';
 import type { LoggedCommit } from '../postgres/log.ts';
-import { pagesOf, utc } from './pages.ts';
+import { pagesIn, pagesOf, type RawPage, utc } from './pages.ts';
 
 /** A commit as a NOTIFY tells of it; without a body it is to be read from the log. */
 export interface NotifiedCommit {
@@ -37,11 +37,11 @@ export interface Pager {
 export interface PagerOptions {
   onPage(page: Page): void | Promise<void>;
   onWatchingChanged(): void;
+  /** An instance has told all of them something, as JSON. */
+  onAnnounced(what: string): void;
   observe: Observe;
   now: () => number;
 }
-
-type Whole = Pick<Page, 'xid' | 'id' | 'at' | 'parts'>;
 
 const XID = /^\d+$/;
 
@@ -62,25 +62,39 @@ export function readNotification(payload: string, observe: Observe): NotifiedCom
   return null;
 }
 
-export function createPager({ onPage, onWatchingChanged, observe, now }: PagerOptions): Pager {
+export function createPager({ onPage, onWatchingChanged, onAnnounced, observe, now }: PagerOptions): Pager {
   function report(commit: { xid: bigint; at: string }, source: 'inline' | 'read', changes: number): void {
     observe({ type: 'feed.commit', xid: commit.xid, source, changes, lagMs: now() - Date.parse(commit.at) });
   }
 
-  /** A commit that is one page: most are. */
-  function handOnWhole(
-    commit: Whole,
-    lines: Lines,
+  /** Moves along, and hands on what is after the first `known` lines of it. */
+  function handOn(page: RawPage, known: number, base: Position, place: Place): void | Promise<void> {
+    const { offset, watchingChanged, announced, ...rest } = page;
+    const { xid, last } = page;
+    place.moveTo(last ? place.whole(base) : withPartial(base, { xid, lines: offset + linesIn(page) }));
+    const message = known > page.changes.length ? null : page.message;
+    const changes = known === 0 ? page.changes : page.changes.slice(known);
+    const taken = onPage({ ...rest, changes, message, cursor: place.cursor() });
+    if (last && watchingChanged) onWatchingChanged();
+    if (last) for (const what of announced) onAnnounced(what);
+    return taken;
+  }
+
+  /** In this turn. */
+  function handOnAll(
+    pages: readonly RawPage[],
     source: 'inline' | 'read',
     place: Place,
   ): void | Promise<void> {
-    const { xid, id, at, parts } = commit;
-    const { changes } = lines;
-    place.moveTo(place.whole(place.position()));
-    const taken = onPage({ xid, id, at, changes, parts, first: true, last: true, cursor: place.cursor() });
-    if (lines.watchingChanged) onWatchingChanged();
-    report(commit, source, changes.length);
-    return taken;
+    const base = place.position();
+    let count = 0;
+    for (const page of pages) {
+      const taken = handOn(page, 0, base, place);
+      count += page.changes.length;
+      if (!page.last) continue;
+      report(page, source, count);
+      return taken;
+    }
   }
 
   async function handOnInPages(commit: LoggedCommit, place: Place): Promise<void> {
@@ -88,41 +102,35 @@ export function createPager({ onPage, onWatchingChanged, observe, now }: PagerOp
     const resumed = partial?.xid === commit.xid ? partial.lines : 0;
     const base = resumed > 0 ? withPartial(place.position(), null) : place.position();
     let count = 0;
-    for await (const { offset, watchingChanged, ...page } of pagesOf(commit)) {
-      const known = Math.max(resumed - offset, 0);
-      if (!page.last && known >= page.changes.length) continue;
-      const changes = page.changes.slice(known);
-      count += changes.length;
-      const lines = offset + page.changes.length;
-      place.moveTo(page.last ? place.whole(base) : withPartial(base, { xid: page.xid, lines }));
-      await onPage({ ...page, changes, cursor: place.cursor() });
-      if (page.last) {
-        if (watchingChanged) onWatchingChanged();
-        report(page, 'read', count);
-      }
+    for await (const page of pagesOf(commit)) {
+      const known = Math.max(resumed - page.offset, 0);
+      if (!page.last && known >= linesIn(page)) continue;
+      count += Math.max(page.changes.length - known, 0);
+      await handOn(page, known, base, place);
+      if (page.last) report(page, 'read', count);
     }
   }
 
   return {
     deliverInline(commit, place) {
-      let lines: ReturnType<typeof readLines>;
+      let pages: RawPage[];
       try {
-        lines = readLines(commit.body ?? '');
+        pages = pagesIn({ ...commit, parts: 1 }, readLines(commit.body ?? ''));
       } catch (error) {
         // Anyone may NOTIFY: what is not ours is dropped, and what is missed by it comes with the next read.
         observe({ type: 'feed.malformed', what: reasonOf(error) });
         return false;
       }
       // Inline pages are small, and whoever takes them does not wait.
-      void handOnWhole({ ...commit, parts: 1 }, lines, 'inline', place);
+      void handOnAll(pages, 'inline', place);
       return true;
     },
 
     deliver(commit, place) {
       const { body } = commit;
       if (body === null || place.position().partial?.xid === commit.xid) return handOnInPages(commit, place);
-      const { xid, id, at, parts } = commit;
-      return handOnWhole({ xid, id, at: utc(at), parts }, readLines(body), 'read', place);
+      const pages = pagesIn(commit, readLines(body));
+      return pages.length === 1 ? handOnAll(pages, 'read', place) : handOnInPages(commit, place);
     },
   };
 }

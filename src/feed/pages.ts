@@ -1,50 +1,97 @@
 /** Pages of a logged commit, made as its lines are read: two bodies of the log at the most are in memory. */
-import { type Page, readLines, type TableChange } from '../commit.ts';
+import {
+  type Line,
+  type Lines,
+  linesIn,
+  type Message,
+  type Page,
+  readLines,
+  type TableChange,
+} from '../commit.ts';
 import type { LoggedCommit } from '../postgres/log.ts';
 
 /** A page whose cursor is its receiver's to give. */
 export interface RawPage extends Omit<Page, 'cursor'> {
-  /** How many changes of the commit came before it. */
+  /** How many lines of the commit came before it. */
   readonly offset: number;
-  /** The commit changed what is watched; known on the last page. */
+  /** The commit changed what is watched; known on the last page, as what was announced. */
   readonly watchingChanged: boolean;
+  /** What it tells all instances, as JSON. */
+  readonly announced: readonly string[];
 }
 
 const PAGE_CHARS = 256 * 1024;
 
-/** The pages in order, the last one known as such; a commit without changes has one, empty. */
-export async function* pagesOf({ xid, id, at, parts, bodies }: LoggedCommit): AsyncIterable<RawPage> {
-  let changes: TableChange[] = [];
-  let chars = 0;
-  let offset = 0;
-  let watchingChanged = false;
-  const page = (last: boolean): RawPage => ({
-    xid,
-    id,
-    at: utc(at),
-    parts,
-    changes,
-    first: offset === 0,
-    last,
-    offset,
-    watchingChanged,
-  });
+type Commit = Pick<LoggedCommit, 'xid' | 'id' | 'at' | 'parts'>;
+
+/** Gathers lines into pages. */
+class Pages {
+  readonly #commit: Commit;
+  #changes: TableChange[] = [];
+  #message: Message | null = null;
+  #chars = 0;
+  #offset = 0;
+  watchingChanged = false;
+  announced: string[] = [];
+
+  constructor(commit: Commit) {
+    this.#commit = commit;
+  }
+
+  /** Whether the next line begins another page. */
+  get isFull(): boolean {
+    return this.#message !== null || this.#chars > PAGE_CHARS;
+  }
+
+  add(line: Line): void {
+    if (line.op === 'message') this.#message = line;
+    else this.#changes.push(line);
+    this.#chars += line.wire.length;
+  }
+
+  /** The page so far; the next begins after it. */
+  take(last: boolean, changesFollow: boolean): RawPage {
+    const { xid, id, at, parts } = this.#commit;
+    const { watchingChanged, announced } = this;
+    const lines = { changes: this.#changes, message: this.#message };
+    const offset = this.#offset;
+    this.#changes = [];
+    this.#message = null;
+    this.#chars = 0;
+    this.#offset += linesIn(lines);
+    const page = { xid, id, at: utc(at), parts, ...lines, changesFollow, first: offset === 0, last, offset };
+    return { ...page, watchingChanged, announced };
+  }
+}
+
+/** The pages in order, the last one known as such; a commit without lines has one, empty. */
+export async function* pagesOf({ bodies, ...commit }: LoggedCommit): AsyncIterable<RawPage> {
+  const pages = new Pages(commit);
   for await (const body of bodies()) {
-    const lines = readLines(body);
-    watchingChanged ||= lines.watchingChanged;
-    for (const change of lines.changes) {
-      // A page ends when there is more.
-      if (chars > PAGE_CHARS) {
-        yield page(false);
-        offset += changes.length;
-        changes = [];
-        chars = 0;
-      }
-      changes.push(change);
-      chars += change.wire.length;
+    const { lines, watchingChanged, announced } = readLines(body);
+    pages.watchingChanged ||= watchingChanged;
+    pages.announced.push(...announced);
+    for (const line of lines) {
+      if (pages.isFull) yield pages.take(false, true);
+      pages.add(line);
     }
   }
-  yield page(true);
+  yield pages.take(true, false);
+}
+
+/** The same of lines that are all there. */
+export function pagesIn(commit: Commit, { lines, watchingChanged, announced }: Lines): RawPage[] {
+  const pages = new Pages(commit);
+  pages.watchingChanged = watchingChanged;
+  pages.announced = [...announced];
+  const taken: RawPage[] = [];
+  const lastChange = lines.findLastIndex(({ op }) => op !== 'message');
+  for (const [n, line] of lines.entries()) {
+    if (pages.isFull) taken.push(pages.take(false, n <= lastChange));
+    pages.add(line);
+  }
+  taken.push(pages.take(true, false));
+  return taken;
 }
 
 /** A time as `to_json` writes it, with whatever offset its session has, in RFC 3339 and UTC, to the microsecond. */

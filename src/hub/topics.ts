@@ -4,17 +4,37 @@
  * It promises that a topic is routed exactly while someone holds it, and that no answer tells a
  * table that a client may not read from one that is not there.
  */
+import type { Identity } from '../identity.ts';
 import type { Observe } from '../observation.ts';
 import { ProtocolError } from '../protocol.ts';
-import type { Matcher, Router } from '../router.ts';
-import { canonicalTopic, OPS, parseTopic, type TableTopic, type Topic } from '../topic.ts';
+import type { Router } from '../router.ts';
+import {
+  type ChannelTopic,
+  canonicalTopic,
+  type InboxTopic,
+  inboxOf,
+  parseTopic,
+  type TableTopic,
+  type Topic,
+  withFilters,
+} from '../topic.ts';
+import { type Access, scopeOf, spellAccess } from './access.ts';
+import {
+  changed,
+  type HeldTopic,
+  isSame,
+  keyOf,
+  noSuchTable,
+  type Resolved,
+  type ResolvedMessages,
+  type ResolvedTable,
+} from './resolved.ts';
 
 /** What is asked of a watched table here. */
-export interface ReadableTable {
+export interface ReadableTable extends Access {
   /** Its oid. */
   readonly relation: number;
   readonly table: string;
-  readonly access: 'public' | 'authenticated' | 'scoped';
 }
 
 /** The watched tables. `find` gives undefined for one that is not watched, and rejects when it cannot tell. */
@@ -22,67 +42,83 @@ export interface Tables<T extends ReadableTable = ReadableTable> {
   find(schema: string, name: string): Promise<T | undefined>;
 }
 
-/** A topic as it can be held: `matcher` is there where it has filters. */
-export interface Resolved {
-  /** The table that it names, by its oid. */
-  readonly relation: number;
-  readonly parsed: TableTopic;
-  readonly matcher: Matcher | undefined;
-}
-
 /** Turns a topic's filters into their canonical form and a matcher. Throws `bad_topic` where they cannot be. */
 export type ResolveFilters<T extends ReadableTable> = (
   topic: TableTopic,
   table: T,
-) => Promise<Pick<Resolved, 'parsed' | 'matcher'>>;
+) => Promise<Pick<ResolvedTable, 'parsed' | 'matcher'>>;
 
-/** One topic that is held; all who hold it share this. */
-export interface HeldTopic extends Resolved {
-  readonly name: Topic;
-  holders: number;
-}
+/** Whether a channel is open to someone. */
+export type MayJoin = (channel: string, identity: Identity | null) => boolean;
 
 export interface Topics {
-  /** What a client's topic names. Throws `ProtocolError`: `bad_topic`, `forbidden`, `unavailable`. */
-  resolve(text: string): Promise<Resolved>;
+  /** What a client's topic names. Throws `ProtocolError`: `bad_topic`, `forbidden`, `unauthorized`, `unavailable`. */
+  resolve(text: string, identity: Identity | null): Promise<Resolved>;
   /** Holds it once more, in this very turn. */
   hold(resolved: Resolved): HeldTopic;
   release(topic: HeldTopic): void;
   /** The cursor of whoever joins in this turn. */
   cursorOf(topic: HeldTopic): string;
   /**
-   * Looks at every held topic anew; gives those that are no more, each with what to say of it.
-   * `complete` is false where some could not be looked at.
+   * Looks at every held topic anew; gives those that are no more, each with what to say of it, and those that may not
+   * be for all who hold them any longer. `complete` is false where some could not be looked at.
    */
-  revalidate(): Promise<{ ended: { topic: HeldTopic; error: ProtocolError }[]; complete: boolean }>;
+  revalidate(): Promise<Revalidated>;
   /** Distinct topics. */
   readonly size: number;
   /** How often they are held, all together. */
   readonly held: number;
 }
 
+export interface Revalidated {
+  readonly ended: readonly { topic: HeldTopic; error: ProtocolError }[];
+  /** With the access that whoever holds it must have now. */
+  readonly narrowed: readonly { topic: HeldTopic & ResolvedTable; access: string }[];
+  readonly complete: boolean;
+}
+
 export interface TopicsOptions<T extends ReadableTable> {
   router: Router;
   tables: Tables<T>;
   filters: ResolveFilters<T> | undefined;
+  mayJoin: MayJoin;
   observe: Observe;
 }
 
 /** Creates the register, with no topic held. */
 export function createTopics<T extends ReadableTable>(options: TopicsOptions<T>): Topics {
-  const { router, tables, filters, observe } = options;
+  const { router, tables, filters, mayJoin, observe } = options;
   const topics = new Map<Topic, HeldTopic>();
   let held = 0;
   /** How often the tables may have changed: whoever looked before that looks again. */
   let generation = 0;
 
-  async function resolveTable(parsed: TableTopic): Promise<Resolved> {
+  /** Without a caller, whoever may read the table. */
+  async function resolveTable(
+    parsed: TableTopic,
+    caller: { identity: Identity | null } | null,
+  ): Promise<ResolvedTable> {
     for (;;) {
       const begun = generation;
       const table = await find(parsed);
-      if (table === undefined || table.access !== 'public') throw noSuchTable(parsed);
-      const resolved = await withMatcher(parsed, table);
-      if (begun === generation) return resolved;
+      if (table === undefined) throw noSuchTable(parsed);
+      const scoped = caller === null ? parsed : await withScope(parsed, table, caller.identity);
+      const resolved = await withMatcher(scoped, table);
+      if (begun === generation) return { kind: 'table', ...resolved, access: spellAccess(table) };
+    }
+  }
+
+  async function withScope(parsed: TableTopic, table: T, identity: Identity | null): Promise<TableTopic> {
+    const scope = scopeOf(table, identity);
+    if (scope === null) throw noSuchTable(parsed);
+    if (scope.length === 0) return parsed;
+    try {
+      const forced = await withMatcher({ ...parsed, filters: scope }, table);
+      return withFilters(parsed, [...parsed.filters, ...forced.parsed.filters]);
+    } catch (error) {
+      // No row has what the token claims; and what was wrong would tell of a table that is not for him.
+      if (error instanceof ProtocolError && error.code === 'bad_topic') throw noSuchTable(parsed);
+      throw error;
     }
   }
 
@@ -97,13 +133,25 @@ export function createTopics<T extends ReadableTable>(options: TopicsOptions<T>)
     }
   }
 
-  async function withMatcher(parsed: TableTopic, table: T): Promise<Resolved> {
+  async function withMatcher(parsed: TableTopic, table: T): Promise<Omit<ResolvedTable, 'kind' | 'access'>> {
     const { relation } = table;
     if (parsed.filters.length === 0) return { relation, parsed, matcher: undefined };
     if (filters === undefined) {
       throw new ProtocolError('unavailable', 'this service takes no filters; leave out what follows the "?"');
     }
     return { relation, ...(await filters(parsed, table)) };
+  }
+
+  function resolveMessages(parsed: ChannelTopic | InboxTopic, identity: Identity | null): ResolvedMessages {
+    if (parsed.kind === 'inbox') {
+      if (identity === null)
+        throw new ProtocolError('unauthorized', 'private messages are for users; connect with a token');
+      return { kind: 'messages', parsed, key: inboxOf(identity.user) };
+    }
+    const key = canonicalTopic(parsed);
+    if (!mayJoin(parsed.name, identity))
+      throw new ProtocolError('forbidden', `${key} is no channel for this client`);
+    return { kind: 'messages', parsed, key };
   }
 
   return {
@@ -113,20 +161,20 @@ export function createTopics<T extends ReadableTable>(options: TopicsOptions<T>)
     get held() {
       return held;
     },
-    async resolve(text) {
+    async resolve(text, identity) {
       const parsed = parseTopic(text);
-      if (parsed.kind === 'table') return resolveTable(parsed);
-      const what = parsed.kind === 'inbox' ? 'private messages' : 'channels';
-      throw new ProtocolError('forbidden', `this service has no ${what}; subscribe to tables`);
+      if (parsed.kind === 'table') return resolveTable(parsed, { identity });
+      return resolveMessages(parsed, identity);
     },
     hold(resolved) {
-      const { relation, parsed, matcher } = resolved;
-      const name = canonicalTopic(parsed);
-      let topic = topics.get(name);
+      const name = canonicalTopic(resolved.parsed);
+      const key = keyOf(resolved);
+      let topic = topics.get(key);
       if (topic === undefined) {
-        topic = { ...resolved, name, holders: 0 };
-        topics.set(name, topic);
-        router.add(name, { relation, parsed, matcher });
+        topic = { ...resolved, name, key, holders: 0 };
+        topics.set(key, topic);
+        if (resolved.kind === 'table') router.add(key, resolved);
+        else router.addMessages(key, name);
       }
       topic.holders++;
       held++;
@@ -137,20 +185,23 @@ export function createTopics<T extends ReadableTable>(options: TopicsOptions<T>)
       topic.holders--;
       held--;
       if (topic.holders === 0) {
-        topics.delete(topic.name);
-        router.remove(topic.name);
+        topics.delete(topic.key);
+        router.remove(topic.key);
       }
       observe({ type: 'subscription.removed', topic: topic.name });
     },
-    cursorOf: (topic) => router.cursorOf(topic.name),
+    cursorOf: (topic) => router.cursorOf(topic.key),
     async revalidate() {
       generation++;
       const ended: { topic: HeldTopic; error: ProtocolError }[] = [];
+      const narrowed: { topic: HeldTopic & ResolvedTable; access: string }[] = [];
       let complete = true;
       for (const topic of [...topics.values()]) {
+        if (topic.kind !== 'table') continue;
         try {
-          const now = await resolveTable(topic.parsed);
+          const now = await resolveTable(topic.parsed, null);
           if (!isSame(now, topic)) ended.push({ topic, error: changed(topic) });
+          else if (now.access !== topic.access) narrowed.push({ topic, access: now.access });
         } catch (error) {
           // Whoever holds it keeps it until it is known to be gone.
           if (!(error instanceof ProtocolError)) throw error;
@@ -158,28 +209,7 @@ export function createTopics<T extends ReadableTable>(options: TopicsOptions<T>)
           else ended.push({ topic, error });
         }
       }
-      return { ended, complete };
+      return { ended, narrowed, complete };
     },
   };
-}
-
-function noSuchTable({ schema, table }: TableTopic): ProtocolError {
-  const name = canonicalTopic({ kind: 'table', schema, table, ops: OPS, filters: [] });
-  return new ProtocolError(
-    'bad_topic',
-    `there is no table ${name} here: it does not exist, is not watched, or is not for this client`,
-  );
-}
-
-/** Whether a topic still means what it meant: the same table, with columns of the same types where it has filters. */
-function isSame({ relation, parsed, matcher }: Resolved, held: HeldTopic): boolean {
-  return (
-    relation === held.relation &&
-    canonicalTopic(parsed) === held.name &&
-    matcher?.types === held.matcher?.types
-  );
-}
-
-function changed({ name }: HeldTopic): ProtocolError {
-  return new ProtocolError('bad_topic', `${name} means something else now; subscribe again`);
 }

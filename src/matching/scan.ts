@@ -1,11 +1,12 @@
 /**
  * Reading of JSON text without parsing it: where values end, and the raw text of the members that are wanted.
  *
- * The text is what PostgreSQL wrote, so it is well-formed; where it is not, that is a bug, and it throws.
+ * The text is known to be well-formed; where it is not, that is a bug, and it throws.
  */
 
 const [QUOTE, COMMA, COLON, BACKSLASH] = [0x22, 0x2c, 0x3a, 0x5c];
 const [OPEN_LIST, CLOSE_LIST, OPEN, CLOSE] = [0x5b, 0x5d, 0x7b, 0x7d];
+/** This and what is below it. */
 const SPACE = 0x20;
 
 /**
@@ -50,7 +51,7 @@ export function endOfValue(text: string, at: number): number {
   if (first === OPEN || first === OPEN_LIST) return endOfNested(text, at);
   for (let end = at; end < text.length; end++) {
     const code = text.charCodeAt(end);
-    if (code === COMMA || code === CLOSE || code === CLOSE_LIST || code === SPACE) return end;
+    if (code === COMMA || code === CLOSE || code === CLOSE_LIST || code <= SPACE) return end;
   }
   return text.length;
 }
@@ -78,7 +79,7 @@ function endOfString(text: string, at: number): number {
 
 function skipSpace(text: string, at: number): number {
   let next = at;
-  while (text.charCodeAt(next) === SPACE) next++;
+  while (text.charCodeAt(next) <= SPACE) next++;
   return next;
 }
 

@@ -4,6 +4,7 @@
  * It promises that any text at all gives a frame or a `ProtocolError`, at the cost of
  * one scan and one `JSON.parse`, and that a frame holds the known fields alone.
  */
+import { eachMember } from '../matching/scan.ts';
 import { ProtocolError } from './codes.ts';
 
 export type SnapshotRequest = { limit?: number; order?: string };
@@ -16,7 +17,8 @@ export type SubscribeFrame = {
 };
 export type UnsubscribeFrame = { type: 'unsubscribe'; id: string };
 export type PublishTarget = { channel: string } | { user: string };
-export type PublishFrame = { type: 'publish'; id?: string; event: string; payload: unknown } & PublishTarget;
+/** `payload` is JSON, as the client wrote it: its numbers keep every digit. */
+export type PublishFrame = { type: 'publish'; id?: string; event: string; payload: string } & PublishTarget;
 export type AuthFrame = { type: 'auth'; id?: string; token: string };
 export type PingFrame = { type: 'ping'; id?: string };
 export type ClientFrame = SubscribeFrame | UnsubscribeFrame | PublishFrame | AuthFrame | PingFrame;
@@ -25,6 +27,8 @@ type Fields = Record<string, unknown>;
 
 /** The longest `id` a client may choose, in characters (code points). */
 export const MAX_ID_LENGTH = 64;
+/** The longest name of a channel, a user or an event, in UTF-16 units. */
+export const MAX_NAME_LENGTH = 128;
 /** How deep a client's JSON may nest where nothing else is said. */
 export const MAX_DEPTH = 64;
 
@@ -46,7 +50,7 @@ export function parseClientFrame(text: string, limits: { maxDepth?: number } = {
     case 'unsubscribe':
       return { type, id: requireId(type, id) };
     case 'publish':
-      return readPublish(fields, id);
+      return readPublish(fields, id, text);
     case 'auth':
       return { type, ...withId(id), token: requireText(fields, 'token', id) };
     case 'ping':
@@ -102,20 +106,31 @@ function readSnapshot(snapshot: unknown, id: string): true | SnapshotRequest {
   return request;
 }
 
-function readPublish(fields: Fields, id: string | undefined): PublishFrame {
-  const { channel, user, payload } = fields;
+function readPublish(fields: Fields, id: string | undefined, text: string): PublishFrame {
+  const { channel, user } = fields;
   if ((channel === undefined) === (user === undefined)) {
     throw badFrame('"publish" needs either "channel" or "user", and not both', id);
   }
   const target: PublishTarget =
     user === undefined
-      ? { channel: requireText(fields, 'channel', id) }
-      : { user: requireText(fields, 'user', id) };
-  const event = requireText(fields, 'event', id);
+      ? { channel: requireName(fields, 'channel', id) }
+      : { user: requireName(fields, 'user', id) };
+  const event = requireName(fields, 'event', id);
   if (!Object.hasOwn(fields, 'payload')) {
     throw badFrame('"publish" needs "payload", any JSON value; send null for nothing', id);
   }
-  return { type: 'publish', ...withId(id), ...target, event, payload };
+  return { type: 'publish', ...withId(id), ...target, event, payload: rawMember(text, 'payload', fields) };
+}
+
+/** A member as it is written; the last of that name, as for JSON.parse. */
+function rawMember(text: string, name: string, fields: Fields): string {
+  let raw: string | undefined;
+  eachMember(text, text.indexOf('{'), (member, start, end) => {
+    if (member === name) raw = text.slice(start, end);
+    return true;
+  });
+  // Its name may be written with escapes.
+  return raw ?? JSON.stringify(fields[name]);
 }
 
 function readObject(text: string, maxDepth: number): Fields {
@@ -169,6 +184,12 @@ function requireText(fields: Fields, name: string, id: string | undefined): stri
   const value = fields[name];
   if (typeof value === 'string' && value !== '') return value;
   throw badFrame(`"${name}" must be a string that is not empty; it is ${kindOf(value)}`, id);
+}
+
+function requireName(fields: Fields, name: string, id: string | undefined): string {
+  const text = requireText(fields, name, id);
+  if (text.length <= MAX_NAME_LENGTH) return text;
+  throw badFrame(`"${name}" has ${text.length} characters; the limit is ${MAX_NAME_LENGTH}`, id);
 }
 
 function withId(id: string | undefined): { id?: string } {

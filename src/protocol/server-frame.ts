@@ -116,11 +116,10 @@ export function encodeSnapshot({ id, topic, rows, cursor }: SnapshotParts): stri
   return `${head},"rows":[${rows.join(',')}],${tail}}`;
 }
 
-/** What a `message` frame is made of; `payload` is a JSON text. */
-export type MessageParts = Omit<MessageFrame, 'type' | 'payload'> & { payload: string };
+/** What a `message` frame is made of; `wire` is JSON: its `event`, `payload` and `from`. */
+export type MessageParts = { topic: string; cursor: string; at: string; wire: string };
 
-/** The text of a `message` frame, its payload taken over as it is. */
-export function encodeMessage({ topic, cursor, at, event, payload, from }: MessageParts): string {
-  const head = JSON.stringify({ type: 'message', topic, cursor, at, event, from });
-  return `${head.slice(0, -1)},"payload":${payload}}`;
+/** The text of a `message` frame, what the sender gave taken over as it is. */
+export function encodeMessage({ topic, cursor, at, wire }: MessageParts): string {
+  return `${JSON.stringify({ type: 'message', topic, cursor, at }).slice(0, -1)},${wire}}`;
 }

@@ -1,5 +1,7 @@
 /** What a session needs of its hub, and what it offers to those who catch its subscriptions up. */
+import type { Outgoing } from '../hub/relay.ts';
 import type { Topics } from '../hub/topics.ts';
+import type { Identity } from '../identity.ts';
 import type { Observe } from '../observation.ts';
 import { ProtocolError, type SnapshotRequest } from '../protocol.ts';
 import type { SessionLimits } from './limits.ts';
@@ -29,8 +31,25 @@ export type CatchUp = (
   request: CatchUpRequest,
 ) => Promise<void>;
 
+/** Who a token is of, and until when: milliseconds since the epoch, or null for ever. */
+export interface Verified {
+  readonly identity: Identity;
+  readonly expiresAtMs: number | null;
+}
+
+/** What clients may send. */
+export interface Sending {
+  mayPublish(channel: string, identity: Identity | null): boolean;
+  maySend(user: string, identity: Identity | null): boolean;
+  /** Resolves when it is committed. Rejects with a `ProtocolError`. */
+  send(message: Outgoing): Promise<void>;
+}
+
 export interface Host {
   readonly topics: Topics;
+  readonly sending: Sending;
+  /** Whose token it is. Rejects with a `ProtocolError`: `unauthorized`, `unavailable`. */
+  verify(token: string): Promise<Verified>;
   readonly limits: SessionLimits;
   readonly catchUp: CatchUp;
   /** The feed's cursor. */

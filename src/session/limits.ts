@@ -12,6 +12,19 @@ export const RATE_BURST_MS = 1_000;
 /** Refused frames count too: who is so far past its rate does not listen, and is sent away. */
 export const RATE_DEBT_MS = 2 * RATE_BURST_MS;
 
+/** What is left of one client's rate. */
+export class Allowance {
+  /** When it is whole again. */
+  #wholeAtMs = 0;
+
+  /** Pays for a frame. Throws where the client has had its share. */
+  spend(limits: SessionLimits, nowMs: number): void {
+    this.#wholeAtMs = Math.max(this.#wholeAtMs, nowMs) + 1_000 / limits.maxFramesPerSecond;
+    const debtMs = this.#wholeAtMs - nowMs;
+    if (debtMs > RATE_BURST_MS) throw overRate(limits, debtMs > RATE_DEBT_MS);
+  }
+}
+
 /** The rate is over; `end` says that this ends the connection. */
 export function overRate({ maxFramesPerSecond }: SessionLimits, end: boolean): ProtocolError {
   const message = `more than ${maxFramesPerSecond} frames a second; wait, then send more slowly`;
@@ -24,6 +37,34 @@ export function overSubscriptions({ maxSubscriptions }: SessionLimits): Protocol
     'limit_exceeded',
     `a connection may hold ${maxSubscriptions} subscriptions; unsubscribe some first`,
   );
+}
+
+/** What may wait while a token is being checked. */
+const MAX_EARLY = { frames: 100, chars: 256 * 1024 };
+
+/** Frames that wait for something. */
+export class Early {
+  readonly #frames: string[] = [];
+  #chars = 0;
+
+  /** Throws where there are too many. */
+  add(text: string): void {
+    this.#frames.push(text);
+    this.#chars += text.length;
+    if (this.#frames.length <= MAX_EARLY.frames && this.#chars <= MAX_EARLY.chars) return;
+    throw new ProtocolError(
+      'limit_exceeded',
+      'too much was sent while the token is checked; wait for the answer',
+      {
+        close: CLOSE_CODES.overLimit,
+      },
+    );
+  }
+
+  take(): string[] {
+    this.#chars = 0;
+    return this.#frames.splice(0);
+  }
 }
 
 /** No further connection. Browsers can read a frame and a close code, but no status of a handshake. */

@@ -5,7 +5,8 @@
  * heartbeats exactly while none is catching up; and that every topic held is released once.
  * Most sessions have one subscription, and it costs no Map: idle connections are many.
  */
-import type { HeldTopic, Topics } from '../hub/topics.ts';
+import type { HeldTopic } from '../hub/resolved.ts';
+import type { Topics } from '../hub/topics.ts';
 import { HEARTBEAT_TOPIC, type Socket } from './socket.ts';
 
 export type SubscriptionPhase = 'resolving' | 'catching up' | 'live' | 'ended';
@@ -13,12 +14,15 @@ export type SubscriptionPhase = 'resolving' | 'catching up' | 'live' | 'ended';
 /** What one `subscribe` asked for. */
 export class Subscription {
   readonly id: string;
+  /** The topic as the client spelled it. */
+  readonly wanted: string;
   phase: SubscriptionPhase = 'resolving';
   /** Held from the end of resolving until the end. */
   topic: HeldTopic | null = null;
 
-  constructor(id: string) {
+  constructor(id: string, wanted: string) {
     this.id = id;
+    this.wanted = wanted;
   }
 
   /** To be asked after every `await`: the client may have unsubscribed, or gone. */
@@ -61,8 +65,8 @@ export class Subscriptions {
   }
 
   /** Adds one that is resolving. Its id must be free. */
-  add(id: string): Subscription {
-    const subscription = new Subscription(id);
+  add(id: string, wanted: string): Subscription {
+    const subscription = new Subscription(id, wanted);
     this.#count(1);
     if (this.#all !== null) {
       this.#all.set(id, subscription);
@@ -87,7 +91,7 @@ export class Subscriptions {
     const { topic, phase } = subscription;
     if (topic === null || phase === 'live' || phase === 'ended') return undefined;
     this.#enter(subscription, 'live');
-    this.#socket.subscribe(topic.name);
+    this.#socket.subscribe(topic.key);
     return this.#topics.cursorOf(topic);
   }
 
@@ -97,7 +101,7 @@ export class Subscriptions {
     else this.#all?.delete(subscription.id);
     this.#enter(subscription, 'ended');
     if (topic === null) return;
-    if (phase === 'live' && this.#attached && !this.#hears(topic)) this.#socket.unsubscribe(topic.name);
+    if (phase === 'live' && this.#attached && !this.#hears(topic)) this.#socket.unsubscribe(topic.key);
     this.#topics.release(topic);
   }
 

@@ -8,7 +8,7 @@ import uWS, { type HttpRequest, type HttpResponse, type TemplatedApp, type WebSo
 import type { Config } from '../config.ts';
 import type { Hub } from '../hub.ts';
 import { allowsOrigin } from '../origin.ts';
-import { CLOSE_CODES, encode, errorFrame, PROTOCOL_NAME, ProtocolError } from '../protocol.ts';
+import { CLOSE_CODES, PROTOCOL_NAME, ProtocolError } from '../protocol.ts';
 import type { Socket } from '../session/socket.ts';
 import type { Session } from '../session.ts';
 
@@ -19,9 +19,10 @@ export interface WebSocketOptions {
 
 /** What is kept with a connection. */
 interface Attached {
-  /** There from `open` on, unless its page is of a foreign origin. */
+  /** There from `open` on. */
   session: Session | undefined;
-  foreign: boolean;
+  /** Until then. */
+  token: string | undefined;
 }
 
 const PATH = '/ws';
@@ -55,9 +56,11 @@ export function mountWebSocket(app: TemplatedApp, { hub, config }: WebSocketOpti
     upgrade: (response, request, context) => {
       if (hub.draining) return refuse(response, '503 Service Unavailable');
       const origin = request.getHeader('origin');
-      const foreign = !allowsOrigin(config.origins, origin, request.getHeader('host'));
+      if (!allowsOrigin(config.origins, origin, request.getHeader('host'))) {
+        return refuse(response, '403 Forbidden');
+      }
       response.upgrade<Attached>(
-        { session: undefined, foreign },
+        { session: undefined, token: tokenOf(request) },
         request.getHeader('sec-websocket-key'),
         subProtocol(request),
         request.getHeader('sec-websocket-extensions'),
@@ -66,8 +69,10 @@ export function mountWebSocket(app: TemplatedApp, { hub, config }: WebSocketOpti
     },
     open: (socket) => {
       const attached = socket.getUserData();
-      if (attached.foreign) return turnAway(socket);
-      attached.session = hub.open(new Connection(socket, compression), { transport: 'websocket' });
+      const { token } = attached;
+      attached.token = undefined;
+      const connection = new Connection(socket, compression);
+      attached.session = hub.open(connection, { transport: 'websocket', token });
     },
     message: (socket, data, isBinary) => {
       const { session } = socket.getUserData();
@@ -130,20 +135,15 @@ function subProtocol(request: HttpRequest): string {
   return offered.some((name) => name.trim() === PROTOCOL_NAME) ? PROTOCOL_NAME : '';
 }
 
-/**
- * Ends a connection from a page of an origin that may not connect. It is taken first: a page cannot
- * see why a handshake was refused, and would try for ever; a close code it can read.
- */
-function turnAway(socket: WebSocket<Attached>): void {
-  const close = CLOSE_CODES.forbidden;
-  const error = new ProtocolError('forbidden', 'pages of this origin may not connect', { close });
-  socket.send(encode(errorFrame(error)));
-  socket.end(close, error.message);
+/** What a request authenticates itself by. Browsers cannot set the header. */
+function tokenOf(request: HttpRequest): string | undefined {
+  const [, bearer] = /^Bearer +(\S+) *$/i.exec(request.getHeader('authorization')) ?? [];
+  return bearer ?? (request.getQuery('token') || undefined);
 }
 
 function refuse(response: HttpResponse, status: string): void {
   response.writeStatus(status);
   if (status.startsWith('503')) response.writeHeader('Retry-After', '1');
-  else response.writeHeader('Upgrade', 'websocket');
+  if (status.startsWith('426')) response.writeHeader('Upgrade', 'websocket');
   response.end();
 }

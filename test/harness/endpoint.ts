@@ -3,6 +3,7 @@ import uWS from 'uWebSockets.js';
 import type { Page, TableChange } from '../../src/commit.ts';
 import type { ReadableTable } from '../../src/hub/topics.ts';
 import { createHub, type Hub, type HubOptions } from '../../src/hub.ts';
+import { ProtocolError } from '../../src/protocol.ts';
 import { createRouter } from '../../src/router.ts';
 import { createPublisher, mountWebSocket } from '../../src/transports/websocket.ts';
 import { type Observations, observations } from './facts.ts';
@@ -54,7 +55,7 @@ export async function startEndpoint(options: EndpointOptions = {}): Promise<Endp
   const publish = createPublisher(app, { compression });
   const tables = new Map<string, ReadableTable>();
   for (const table of ['public.messages', 'public.rooms'])
-    tables.set(table, { relation: relationOf(table), table, access: 'public' });
+    tables.set(table, { relation: relationOf(table), table, access: 'public', scope: null });
   let count = 0;
   let cursor = 'c0';
   let ids = 0;
@@ -78,6 +79,13 @@ export async function startEndpoint(options: EndpointOptions = {}): Promise<Endp
     },
     publish,
     observe: seen.observe,
+    verify: () => Promise.reject(new ProtocolError('unauthorized', 'no tokens here')),
+    messages: {
+      mayJoin: () => false,
+      mayPublish: () => false,
+      maySend: () => false,
+      send: async () => undefined,
+    },
     newId: () => `s-${++ids}`,
     now: () => endpoint.nowMs,
     ...strategies,
@@ -104,6 +112,8 @@ export async function startEndpoint(options: EndpointOptions = {}): Promise<Endp
         id: BigInt(count),
         at: AT,
         changes,
+        message: null,
+        changesFollow: !last,
         parts: 1,
         first,
         last,

@@ -8,6 +8,8 @@ import { connect, type Socket } from './socket.ts';
 export interface Instance {
   readonly server: Server;
   readonly http: string;
+  /** Of its WebSocket endpoint. */
+  readonly url: string;
   readonly observed: ReturnType<typeof observations>;
   /** A client that has been welcomed. */
   client(path?: string): Promise<Socket>;
@@ -45,6 +47,7 @@ export async function startInstance(
   return {
     server,
     http: server.url,
+    url: `${server.url.replace('http', 'ws')}/ws`,
     observed,
     client,
     async subscriber(...topics) {

@@ -1,0 +1,31 @@
+/** Who may see what of a table: its owner says by `rowcast.watch`, a token says who asks. */
+import { type Identity, valuesOf } from '../identity.ts';
+import type { Filter } from '../topic.ts';
+
+/** What the table's owner says. */
+export interface Access {
+  readonly access: 'public' | 'authenticated' | 'scoped';
+  /** Columns, each with the claim that it must equal. */
+  readonly scope: Readonly<Record<string, string>> | null;
+}
+
+/** The filters that whoever asks cannot leave out; null where the table is not for him at all. */
+export function scopeOf({ access, scope }: Access, identity: Identity | null): readonly Filter[] | null {
+  if (access === 'public') return [];
+  if (identity === null) return null;
+  if (access === 'authenticated') return [];
+  const filters = Object.entries(scope ?? {}).map(([column, claim]): Filter => {
+    const values = valuesOf(identity, claim);
+    const [only] = values;
+    // A claim of several values allows each of them.
+    if (values.length === 1 && only !== undefined) return { column, operator: 'eq', value: only };
+    return { column, operator: 'in', value: values };
+  });
+  const isBound = filters.length > 0 && filters.every(({ value }) => value.length > 0);
+  return isBound ? filters : null;
+}
+
+/** Equal for equal rules. */
+export function spellAccess({ access, scope }: Access): string {
+  return JSON.stringify([access, Object.entries(scope ?? {}).sort()]);
+}
