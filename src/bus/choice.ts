@@ -81,7 +81,7 @@ export function createChoice(options: ChoiceOptions): Choice {
     onUp: () => void join(),
     onDown(reason) {
       times++;
-      if (joined && !postgres.up) feed.onLost(reason);
+      if (!postgres.up) feed.onLost(reason);
       joined = false;
       settle();
     },
