@@ -1,13 +1,14 @@
 /**
  * One connection to a NATS server, subscribed to one subject, that ends once.
  *
- * It promises that what was published after it opened is heard as long as it lasts, that an end is noticed within
- * check interval and deadline whatever the network does, and that no more than a few MiB wait to be sent: what would
- * be more is not sent at all. It never reconnects.
+ * It promises that it may publish and subscribe there, that what was published after it opened is heard as long as it
+ * lasts, that an end is noticed within check interval and deadline whatever the network does, and that no more than a
+ * few MiB wait to be sent: what would be more is not sent at all. It never reconnects.
  */
 import { once } from 'node:events';
 import { connect as connectSocket } from 'node:net';
-import { connect, type NatsConnection } from '@nats-io/transport-node';
+import { setImmediate as turn } from 'node:timers/promises';
+import { AuthorizationError, connect, type NatsConnection } from '@nats-io/transport-node';
 import { reasonOf } from '../observation.ts';
 
 export interface NatsSession {
@@ -32,6 +33,8 @@ export interface NatsSessionOptions {
   deadlineMs?: number;
 }
 
+/** Says nothing, and shows whether it may be said. */
+const PROBE = '';
 const MAX_UNANSWERED_BYTES = 4 * 1024 * 1024;
 const PORT = 4222;
 /** Ours notices sooner: theirs waits for what it has still to send, which may be for ever. */
@@ -54,7 +57,7 @@ export async function openNatsSession(options: NatsSessionOptions): Promise<Nats
     reconnect: false,
     timeout: deadlineMs,
     pingInterval: ITS_PING_MS,
-  });
+  }).catch(explain);
   return sessionOf(connection, { subject, onText, deadlineMs });
 }
 
@@ -62,6 +65,11 @@ function credentialsOf({ username, password }: URL) {
   if (username === '') return {};
   const [user, pass] = [decodeURIComponent(username), decodeURIComponent(password)];
   return pass === '' ? { token: user } : { user, pass };
+}
+
+function explain(error: unknown): never {
+  if (!(error instanceof AuthorizationError)) throw error;
+  throw new Error(`${error.message}: the server refuses the user, password or token`, { cause: error });
 }
 
 /** The client keeps the socket of an attempt that runs into its deadline: so it attempts only what is answered. */
@@ -117,15 +125,29 @@ async function sessionOf(
     }
   }
 
+  /** What concerns the connection as a whole. */
+  async function watch(): Promise<void> {
+    for await (const status of connection.status()) {
+      // What is denied does not end it: it would speak, and nobody hear.
+      if (status.type === 'error') end(reasonOf(status.error));
+      // Others leave in this moment too, and so turn to PostgreSQL at once, not when they miss the leader.
+      else if (status.type === 'ldm') end('the server is shutting down');
+    }
+  }
+
+  void watch();
   connection.closed().then((error) => end(error ? reasonOf(error) : 'the connection was closed'));
   connection.subscribe(subject, {
     callback(error, message) {
       if (over) return;
       if (error) end(reasonOf(error));
-      else onText(message.string());
+      else if (message.data.length > 0) onText(message.string());
     },
   });
+  connection.publish(subject, PROBE);
   await Promise.race([ask(), ended]);
+  // What it is told of comes by a longer way than the answer.
+  await turn();
   if (over) throw new Error(await ended);
 
   return {
