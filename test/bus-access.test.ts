@@ -10,7 +10,7 @@ import { createDatabase, type Database } from './harness/database.ts';
 import { until } from './harness/facts.ts';
 import { startInstance } from './harness/instance.ts';
 import { describeWithNats, type Nats, startNats } from './harness/nats.ts';
-import { addressOf, type Program, startProgram } from './harness/program.ts';
+import { addressOf, type Program, runProgram, startProgram } from './harness/program.ts';
 import { connect, type Socket } from './harness/socket.ts';
 
 const PASSWORD = 'p@ss/w:rd';
@@ -84,6 +84,30 @@ async function serve({ url }: Database, env: Record<string, string>): Promise<[P
   return [program, await addressOf(program)];
 }
 
+/** What the doctor finds of the bus; all else is well. */
+async function doctor({ url }: Database, env: Record<string, string>): Promise<unknown> {
+  const { code, stdout, stderr } = await runProgram(['doctor', '--json'], {
+    env: { DATABASE_URL: url, ...env },
+  });
+  expect(stderr).toBe('');
+  expect(stdout).not.toContain('hunter2');
+  expect(stdout).not.toContain(PASSWORD);
+  const findings: { check: string; remedy?: string }[] = JSON.parse(stdout);
+  expect(findings.filter(({ check, remedy }) => check !== 'bus' && remedy !== undefined)).toEqual([]);
+  return { code, ...findings.find(({ check }) => check === 'bus') };
+}
+
+/** A certificate of this machine, made by itself, and a server that has it. */
+async function natsByTls(): Promise<{ url: string; cert: string }> {
+  const place = await folder();
+  const [key, cert] = [join(place, 'key.pem'), join(place, 'cert.pem')];
+  const names = 'subjectAltName=DNS:localhost,IP:127.0.0.1';
+  const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=localhost'];
+  await promisify(execFile)('openssl', [...request, '-addext', names, '-keyout', key, '-out', cert]);
+  const nats = await natsWith(USERS, '--tls', '--tlscert', cert, '--tlskey', key);
+  return { url: withUser(nats, CREDENTIALS).replace('nats:', 'tls:'), cert };
+}
+
 async function follow(http: string): Promise<Socket> {
   const client = await connect(`${http.replace('http', 'ws')}/ws`);
   client.send({ type: 'subscribe', id: 'i', topic: 'item' });
@@ -152,13 +176,7 @@ describeWithNats('a NATS server', () => {
 
   it('is spoken to by TLS where its certificate is trusted, and not where it is not', async () => {
     const db = await database();
-    const place = await folder();
-    const [key, cert] = [join(place, 'key.pem'), join(place, 'cert.pem')];
-    const names = 'subjectAltName=DNS:localhost,IP:127.0.0.1';
-    const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=localhost'];
-    await promisify(execFile)('openssl', [...request, '-addext', names, '-keyout', key, '-out', cert]);
-    const nats = await natsWith(USERS, '--tls', '--tlscert', cert, '--tlskey', key);
-    const url = withUser(nats, CREDENTIALS).replace('nats:', 'tls:');
+    const { url, cert } = await natsByTls();
     const env = { ROWCAST_BUS: url, NODE_EXTRA_CA_CERTS: cert };
     const [, first] = await serve(db, env);
     await says(first, BY_NATS);
@@ -206,5 +224,39 @@ describeWithNats('a NATS server', () => {
     await nats.stop();
     await nats.start();
     for (const { http } of instances) await says(http, BY_NATS);
+  });
+
+  it('is looked at by the doctor, who says what to do', async () => {
+    const db = await database();
+    const nats = await natsWith(USERS);
+    const other = `:${encodeURIComponent(PASSWORD)}@`;
+    const found = (url: string, env: Record<string, string> = {}) => doctor(db, { ROWCAST_BUS: url, ...env });
+    const fault = (reason: string, remedy: string) => ({
+      code: 1,
+      found: expect.stringMatching(`^the NATS server .*: .*${reason}`),
+      remedy: expect.stringMatching(`${remedy}.*; until then each instance LISTENs$`),
+    });
+    expect(await found('postgres')).toEqual({
+      code: 0,
+      check: 'bus',
+      found: 'each instance hears of commits from PostgreSQL',
+    });
+    expect(await found(withUser(nats, CREDENTIALS))).toEqual({
+      code: 0,
+      check: 'bus',
+      found: expect.stringMatching(/NATS server 127.0.0.1:\d+ was heard after [\d.]+ ms$/),
+    });
+    const refused = fault('Authorization Violation', 'mend user and password.* in ROWCAST_BUS');
+    expect(await found(withUser(nats, 'ok:hunter2@'))).toMatchObject(refused);
+    for (const user of ['hears', 'says']) {
+      const denied = fault('Permissions Violation', 'publish and subscribe to rowcast.1.>');
+      expect(await found(withUser(nats, user + other))).toMatchObject(denied);
+    }
+    const plain = fault('tls', 'nats:// in place of tls://');
+    expect(await found(withUser(nats, CREDENTIALS).replace('nats:', 'tls:'))).toMatchObject(plain);
+    expect(await found('nats://127.0.0.1:1')).toMatchObject(fault('ECONNREFUSED', 'host and port'));
+    const { url, cert } = await natsByTls();
+    expect(await found(url)).toMatchObject(fault('certificate', 'NODE_EXTRA_CA_CERTS'));
+    expect(await found(url, { NODE_EXTRA_CA_CERTS: cert })).toMatchObject({ code: 0 });
   });
 });

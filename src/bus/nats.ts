@@ -30,7 +30,7 @@ export interface NatsBusOptions {
 }
 
 /** Instances that read each other's words differently must not hear each other. */
-const SUBJECT = 'rowcast.1';
+export const SUBJECT = 'rowcast.1';
 const KINDS = { commit: 'c', snapshot: 's', tables: 't', beat: 'b' } as const;
 const WORD = /^([\w-]+) (\d+) ([cstb])(?: (\d+:\d+:[\d,]*) (\d+))?$/;
 const UNHEARD = 'no leader was heard by NATS yet';

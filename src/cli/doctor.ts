@@ -9,6 +9,7 @@ import { findPooler } from '../postgres/pooler.ts';
 import { type Lack, lackOfOwn } from '../postgres/rights.ts';
 import { StartError } from '../start-error.ts';
 import { APPLICATION_NAME, type Context, readContext } from './context.ts';
+import { checkBus } from './doctor/bus.ts';
 import type { Found } from './doctor/finding.ts';
 import { checkKeys, checkSnapshots, checkTriggers } from './doctor/watched.ts';
 
@@ -25,6 +26,7 @@ const CHECKS: readonly (readonly [name: string, check: Check])[] = [
   ['pooler', checkPooler],
   ['notifications', checkNotifications],
   ['queue', checkQueue],
+  ['bus', checkBus],
   ['rights', checkRights],
   ['migrations', checkMigrations],
   ['triggers', checkTriggers],
