@@ -1,4 +1,6 @@
 /** What breaks in the oracle's world, and when: planned from the seed in advance. */
+import type { Nats } from '../harness/nats-server.ts';
+import type { startProxy } from '../harness/proxy.ts';
 import type { Server } from '../harness/server.ts';
 import type { Follower } from './follower.ts';
 import { type Node, startNode } from './node.ts';
@@ -19,17 +21,37 @@ export type Fault =
   /** The leader is killed; one of its backends after the other is terminated. */
   | 'kill leader'
   | 'leader backend'
+  /** NATS is stopped, and started later; one half of the instances cannot reach it, or hears nothing from it. */
+  | 'nats'
+  | 'nats cut off'
+  | 'nats silent'
   /** A client leaves. */
   | 'leave';
 
+export interface NatsWorld {
+  readonly server: Nats;
+  readonly proxies: readonly Awaited<ReturnType<typeof startProxy>>[];
+}
+
 export interface World {
   readonly postgres: Server;
+  /** By which they hear, each half through a proxy of its own. */
+  readonly nats: NatsWorld | null;
   readonly nodes: (Node | null)[];
   readonly followers: Follower[];
   /** What the instance at the same place is started with. */
   readonly settings: readonly Readonly<Record<string, string>>[];
   /** Told by instances before they were ended. */
-  mutings: number;
+  told: Record<'mutings' | 'heard' | 'gaps' | 'fallbacks', number>;
+}
+
+/** Adds what an instance tells of its time. */
+export async function tally(node: Node, { told }: Pick<World, 'told'>): Promise<void> {
+  const { mutings, heard, gaps, fallbacks } = await node.metrics();
+  told.mutings += mutings;
+  told.heard += heard;
+  told.gaps += gaps;
+  told.fallbacks += fallbacks;
 }
 
 const LEADER_BACKENDS = ['rowcast leader', 'rowcast', 'rowcast listener', 'rowcast catch-up'];
@@ -59,14 +81,20 @@ export async function breakThings(
   for (const { at, fault, turn } of plan) {
     while (performance.now() - begun < at && goOn()) await pause(5);
     if (!goOn()) break;
-    await breakOne(fault, random, world, turn);
+    await breakOne(fault, random, world, turn, goOn);
     broken++;
   }
   return broken;
 }
 
 /** `turn` is how many of the same kind came before. */
-async function breakOne(fault: Fault, random: Random, world: World, turn: number): Promise<void> {
+async function breakOne(
+  fault: Fault,
+  random: Random,
+  world: World,
+  turn: number,
+  goOn: () => boolean,
+): Promise<void> {
   const { postgres, nodes, followers } = world;
   const terminate = (where: string) =>
     postgres
@@ -98,13 +126,56 @@ async function breakOne(fault: Fault, random: Random, world: World, turn: number
       );
       return;
     }
-    case 'kill leader':
-      for (const [n, node] of nodes.entries()) {
-        if (node !== null && (await node.metrics()).leading) return endNode(n, 'SIGKILL', world);
-      }
-      return;
+    case 'nats':
+    case 'nats cut off':
+    case 'nats silent':
+      return breakNats(fault, random, world, turn, goOn);
+    case 'kill leader': {
+      const leading = await leaderOf(world);
+      return leading === undefined ? undefined : endNode(leading, 'SIGKILL', world);
+    }
     default:
       return endNode(random.below(nodes.length), fault === 'kill' ? 'SIGKILL' : 'SIGTERM', world);
+  }
+}
+
+async function leaderOf({ nodes }: World): Promise<number | undefined> {
+  for (const [n, node] of nodes.entries()) {
+    if (node !== null && (await node.metrics()).leading) return n;
+  }
+  return undefined;
+}
+
+async function breakNats(
+  fault: 'nats' | 'nats cut off' | 'nats silent',
+  random: Random,
+  world: World,
+  turn: number,
+  goOn: () => boolean,
+): Promise<void> {
+  if (world.nats === null) return;
+  const { server, proxies } = world.nats;
+  // The leader's half and the other one, in turns.
+  const proxy = proxies[(((await leaderOf(world)) ?? 0) + turn) % proxies.length];
+  // So long that all notice, silence by its length alone, or so short that hardly anybody does.
+  const longMs = (fault === 'nats silent' ? 5_000 : 500) + random.below(2_000);
+  const until = performance.now() + (random.chance(0.5) ? longMs : random.below(500));
+  const last = async () => {
+    while (goOn() && performance.now() < until) await pause(5);
+  };
+  if (fault === 'nats') {
+    await server.stop();
+    await last();
+    await server.start();
+  } else if (fault === 'nats cut off') {
+    await proxy?.refuse();
+    proxy?.cut();
+    await last();
+    await proxy?.accept();
+  } else {
+    proxy?.silence();
+    await last();
+    proxy?.resume();
   }
 }
 
@@ -112,7 +183,7 @@ async function endNode(n: number, signal: 'SIGTERM' | 'SIGKILL', world: World): 
   const { postgres, nodes, settings } = world;
   const node = nodes[n];
   if (!node) return;
-  world.mutings += (await node.metrics()).mutings;
+  await tally(node, world);
   nodes[n] = null;
   await node.end(signal);
   nodes[n] = await startNode(postgres.url, settings[n] ?? {});

@@ -6,6 +6,10 @@ export interface NodeMetrics {
   readonly leading: boolean;
   /** Times that it muted the writers' NOTIFYs. */
   readonly mutings: number;
+  /** Words that it heard by NATS, times that some got lost, and times that NATS was gone. */
+  readonly heard: number;
+  readonly gaps: number;
+  readonly fallbacks: number;
 }
 
 export interface Node {
@@ -41,7 +45,7 @@ export async function startNode(databaseUrl: string, env: Record<string, string>
 function nodeOf(program: Program, address: string): Node {
   let told = false;
   let died: string | null = null;
-  let last: NodeMetrics = { leading: false, mutings: 0 };
+  let last: NodeMetrics = { leading: false, mutings: 0, heard: 0, gaps: 0, fallbacks: 0 };
   void program.ended.then(({ code, stderr }) => {
     if (!told) died = `an instance ended by itself with ${code}: ${stderr}`;
   });
@@ -51,10 +55,15 @@ function nodeOf(program: Program, address: string): Node {
       const text = await fetch(`${address}/metrics`, { signal: AbortSignal.timeout(1_000) })
         .then((response) => response.text())
         .catch(() => '');
-      const of = (name: string) => new RegExp(`^${name} (\\d+)`, 'm').exec(text)?.[1];
-      const mutings = of('rowcast_mutings_total');
-      if (mutings !== undefined) {
-        last = { leading: of('rowcast_leading') === '1', mutings: Number(mutings) };
+      const of = (name: string) => Number(new RegExp(`^${name} (\\d+)`, 'm').exec(text)?.[1] ?? 0);
+      if (text !== '') {
+        last = {
+          leading: of('rowcast_leading') === 1,
+          mutings: of('rowcast_mutings_total'),
+          heard: of('rowcast_bus_heard_total'),
+          gaps: of('rowcast_bus_gaps_total'),
+          fallbacks: of('rowcast_bus_fallbacks_total'),
+        };
       }
       return last;
     },

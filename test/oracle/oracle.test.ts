@@ -1,10 +1,13 @@
 /** Short runs of the oracle; the long ones are `npm run test:oracle`. */
 import { describe, expect, it } from '@jest/globals';
+import { describeWithNats } from '../harness/nats.ts';
 import { runOracle, type Scenario } from './oracle.ts';
 
 const SECONDS = Number(process.env['ORACLE_SECONDS'] ?? 12);
 const RUNS = Number(process.env['ORACLE_RUNS'] ?? 1);
 const FIRST_SEED = Number(process.env['ORACLE_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+/** Of those by NATS. */
+const INSTANCES = Number(process.env['ORACLE_INSTANCES'] ?? 3);
 const TOPICS = (process.env['ORACLE_TOPICS'] ?? 'item item?room=eq.1 item?room=eq.2&version=gte.0').split(
   ' ',
 );
@@ -51,10 +54,39 @@ const MUTING: Scenario = {
   openThroughout: true,
 };
 
+/** At 200 commits a second, around which this pace mutes and unmutes. */
+const AROUND = { ORACLE_PACE: JSON.stringify({ ...PACE, muteAbove: 200, unmuteBelow: 150 }) };
+const BY_NATS: Scenario = {
+  nodes: Array.from({ length: INSTANCES }, (_, n) =>
+    n % 3 === 1 ? { ...AROUND, ROWCAST_RING_BYTES: '64KiB' } : AROUND,
+  ),
+  writers: 3,
+  pulses: 4,
+  stragglers: 0,
+  manner: { everyMs: 25 },
+  faults: {
+    nats: 0.15,
+    'nats cut off': 0.3,
+    'nats silent': 0.15,
+    listener: 0.1,
+    backends: 0.05,
+    restart: 0.02,
+    drain: 0.05,
+    'kill leader': 0.1,
+    'leader backend': 0.1,
+    leave: 3,
+  },
+  openThroughout: false,
+  byNats: true,
+};
+
 describe.each([
   ['two instances', TWO, 0],
   ['three instances that mute and unmute', MUTING, 2],
-] as const)('the oracle, with %s', (_, scenario, mutingsPerSecond) => {
+] as const)('the oracle, with %s', (_, scenario, mutingsPerSecond) => ask(scenario, mutingsPerSecond));
+describeWithNats('the oracle, with instances by NATS', () => ask(BY_NATS, 0));
+
+function ask(scenario: Scenario, mutingsPerSecond: number): void {
   for (let run = 0; run < RUNS; run++) {
     const seed = FIRST_SEED + run;
     it(
@@ -68,8 +100,9 @@ describe.each([
         // Of a short run, a single fault may take a good part.
         const share = SECONDS < 30 ? 0.6 : 1;
         expect(report.mutings).toBeGreaterThanOrEqual(mutingsPerSecond * SECONDS * share);
+        if (scenario.byNats) expect(report.heard).toBeGreaterThan(report.written * 0.1);
       },
       SECONDS * 1000 + 120_000,
     );
   }
-});
+}

@@ -3,8 +3,10 @@
  * broken. At the end every mirror equals the table, and on the way each row's version went up by exactly one.
  */
 import { until } from '../harness/facts.ts';
+import { startNats } from '../harness/nats-server.ts';
+import { startProxy } from '../harness/proxy.ts';
 import { startServer } from '../harness/server.ts';
-import { breakThings, type Fault, type World } from './faults.ts';
+import { breakThings, type Fault, tally, type World } from './faults.ts';
 import { Follower, type FollowerStats } from './follower.ts';
 import { startNode } from './node.ts';
 import { pause } from './pause.ts';
@@ -24,6 +26,8 @@ export interface Scenario {
   readonly faults: Readonly<Partial<Record<Fault, number>>>;
   /** A transaction that has written, and is open for as long as the database lets it. */
   readonly openThroughout: boolean;
+  /** The instances hear by NATS, and each of them has a follower of its own. */
+  readonly byNats?: boolean;
 }
 
 export interface OracleOptions extends Scenario {
@@ -36,24 +40,38 @@ export interface OracleReport extends FollowerStats {
   commits: number;
   written: number;
   faults: number;
-  /** Times that NOTIFYs were muted, as far as the instances lived to tell. */
+  /** As far as instances lived to tell: times that NOTIFYs were muted; and of NATS, as `NodeMetrics` has them. */
   mutings: number;
+  heard: number;
+  gaps: number;
+  fallbacks: number;
 }
+
+/** Instances that start at the same time. */
+const AT_ONCE = 4;
 
 /** Runs once. Rejects with what differed, and on what seed. */
 export async function runOracle(options: OracleOptions): Promise<OracleReport> {
   const random = createRandom(options.seed);
-  const postgres = await startServer({ max_connections: '150' });
-  const world: World = { postgres, nodes: [], followers: [], settings: options.nodes, mutings: 0 };
+  const postgres = await startServer({ max_connections: String(100 + 15 * options.nodes.length) });
+  const nats = options.byNats ? await natsByProxies() : null;
+  const settings = options.nodes.map((env, n) => ({ ...env, ...nats?.bus(n) }));
+  const told = { mutings: 0, heard: 0, gaps: 0, fallbacks: 0 };
+  const world: World = { postgres, nats, nodes: [], followers: [], settings, told };
   const { nodes } = world;
   try {
     await postgres.query(SCHEMA);
     if (options.stragglers > 0) await postgres.query(HESITATION);
-    for (const env of options.nodes) nodes.push(await startNode(postgres.url, env));
-    const urls = () => nodes.flatMap((node) => node?.url ?? []);
+    for (let n = 0; n < settings.length; n += AT_ONCE) {
+      const started = settings.slice(n, n + AT_ONCE).map((env) => startNode(postgres.url, env));
+      nodes.push(...(await Promise.all(started)));
+    }
+    const urls = (of = nodes) => of.flatMap((node) => node?.url ?? []);
     const followers = options.topics.flatMap((topic, t) =>
       [0, 1, 2].map((n) => new Follower(topic, random.fork(100 + t * 10 + n), urls)),
     );
+    for (const n of options.byNats ? nodes.keys() : [])
+      followers.push(new Follower('item', random.fork(500 + n), () => urls(nodes.slice(n, n + 1))));
     world.followers.push(...followers);
     const end = performance.now() + options.durationMs;
     const goOn = () => performance.now() < end && followers.every(({ failure }) => failure === null);
@@ -75,13 +93,13 @@ export async function runOracle(options: OracleOptions): Promise<OracleReport> {
     await open;
     for (const node of nodes) {
       if (node?.died) throw new Error(node.died);
-      world.mutings += (await node?.metrics())?.mutings ?? 0;
+      if (node) await tally(node, world);
     }
     const total = (key: keyof FollowerStats) => followers.reduce((sum, { stats }) => sum + stats[key], 0);
     return {
       written,
       faults: broken,
-      mutings: world.mutings,
+      ...told,
       commits: total('commits'),
       snapshots: total('snapshots'),
       resumes: total('resumes'),
@@ -91,8 +109,24 @@ export async function runOracle(options: OracleOptions): Promise<OracleReport> {
     throw new Error(`the oracle differs; again with ORACLE_SEED=${options.seed}`, { cause: error });
   } finally {
     for (const node of nodes) await node?.end('SIGKILL');
+    await nats?.close();
     await postgres.dispose();
   }
+}
+
+/** A NATS server, and two proxies through which the instances reach it in turns. */
+async function natsByProxies() {
+  const server = await startNats();
+  const proxies = [await startProxy(server.port), await startProxy(server.port)] as const;
+  return {
+    server,
+    proxies,
+    bus: (n: number) => ({ ROWCAST_BUS: `nats://127.0.0.1:${proxies[n % 2 === 0 ? 0 : 1].port}` }),
+    async close() {
+      for (const proxy of proxies) await proxy.close();
+      await server.stop();
+    },
+  };
 }
 
 /** Keeps a follower connected. */

@@ -10,6 +10,8 @@ const ROWS = 60;
 export interface Manner {
   /** It writes for so long, and then writes nothing for so long, together with all others. */
   readonly burstMs?: number;
+  /** Two of its transactions begin so far from each other, or further. */
+  readonly everyMs?: number;
   /** How often it has its constraints fired, and then lingers for up to a second before it commits. */
   readonly lingers?: number;
 }
@@ -49,12 +51,18 @@ const next = (id: number) => `insert into item (id, version) values (${id}, 1)
 async function repeat(
   url: string,
   goOn: () => boolean,
-  { burstMs }: Manner,
+  { burstMs, everyMs = 0 }: Manner,
   work: (client: pg.Client) => Promise<boolean>,
 ): Promise<number> {
   let client: pg.Client | null = null;
   let committed = 0;
+  let due = performance.now();
   while (goOn()) {
+    if (performance.now() < due) {
+      await pause(1);
+      continue;
+    }
+    due = Math.max(due, performance.now() - everyMs) + everyMs;
     if (burstMs !== undefined && Math.floor(performance.now() / burstMs) % 2 === 1) {
       await pause(5);
       continue;
