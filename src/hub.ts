@@ -8,6 +8,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Page } from './commit.ts';
 import { drainSessions } from './hub/draining.ts';
+import { createRegister } from './hub/register.ts';
+import type { Local } from './hub/roll-call.ts';
 import { createSlowWatch } from './hub/slow-watch.ts';
 import {
   createTopics,
@@ -21,12 +23,14 @@ import { type Observe, reasonOf } from './observation.ts';
 import { encode, type ResetReason } from './protocol.ts';
 import type { Router } from './router.ts';
 import { type CatchUp, type Host, noCatchUp, type Sending } from './session/host.ts';
-import { overConnections, type SessionLimits } from './session/limits.ts';
-import { HEARTBEAT_TOPIC, type Socket } from './session/socket.ts';
+import { overConnections, overConnectionsPerIp, type SessionLimits } from './session/limits.ts';
+import { HEARTBEAT_TOPIC, type Origin, type Socket } from './session/socket.ts';
 import { Session } from './session.ts';
 
 export type HubLimits = SessionLimits & {
   readonly maxConnections: number;
+  /** 0: no limit of its own. */
+  readonly maxConnectionsPerIp: number;
   readonly maxBufferedBytes: number;
 };
 
@@ -36,7 +40,7 @@ export interface Hub {
   /** Ends both. Sessions stay. */
   stop(): void;
   /** A client has connected. Past the limit it is told so and sent away, and the session has ended already. */
-  open(socket: Socket, info: { transport: string; token?: string | undefined }): Session;
+  open(socket: Socket, info: Origin & { token?: string | undefined }): Session;
   /** Hands a page of a commit on to all who subscribed to it. */
   route(page: Page): void;
   /** What lies between the feed's last page and its cursor cannot be had: every live subscription gets `reset`. */
@@ -50,6 +54,8 @@ export interface Hub {
   /** One look at who is too slow, and whose token has run out. */
   watch(): void;
   readonly draining: boolean;
+  /** Who is connected here. */
+  readonly register: Local;
   /** Clients connected, those that are being sent away included. */
   readonly sessions: number;
   readonly subscriptions: number;
@@ -96,6 +102,7 @@ export function createHub<T extends ReadableTable>(options: HubOptions<T>): Hub 
     verify,
   } = options;
   const sessions = new Map<string, Session>();
+  const register = createRegister(sessions);
   const topics = createTopics({ router, tables: catalog, filters, mayJoin: messages.mayJoin, observe });
   const slow = createSlowWatch({ maxBufferedBytes: limits.maxBufferedBytes, now, observe });
   const host: Host = {
@@ -108,7 +115,8 @@ export function createHub<T extends ReadableTable>(options: HubOptions<T>): Hub 
     now,
     observe,
     left(id) {
-      sessions.delete(id);
+      const session = sessions.get(id);
+      if (session !== undefined && sessions.delete(id)) register.remove(session);
       slow.forget(id);
     },
   };
@@ -180,13 +188,16 @@ export function createHub<T extends ReadableTable>(options: HubOptions<T>): Hub 
     stop() {
       for (const timer of timers.splice(0)) clearInterval(timer);
     },
-    open(socket, { transport, token }) {
-      const session = new Session(newId(), socket, host);
+    open(socket, { transport, address, token }) {
+      const session = new Session(newId(), { transport, address }, socket, host);
       observe({ type: 'session.opened', session: session.id, transport });
       if (sessions.size >= limits.maxConnections) {
         session.fail(overConnections(limits));
+      } else if (limits.maxConnectionsPerIp > 0 && register.from(address) >= limits.maxConnectionsPerIp) {
+        session.fail(overConnectionsPerIp(limits));
       } else {
         sessions.set(session.id, session);
+        register.add(session);
         if (token === undefined) session.welcome(null);
         else void session.authenticate(token);
       }
@@ -203,6 +214,7 @@ export function createHub<T extends ReadableTable>(options: HubOptions<T>): Hub 
       for (const session of sessions.values()) session.subscriber.reset(reason);
     },
     onCatalogChanged,
+    register,
     async drain(drainMs) {
       draining = true;
       await drainSessions({ sessions, drainMs, now, delay });

@@ -6,7 +6,7 @@
 
 import uWS from 'uWebSockets.js';
 import { randomBytes } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { createAuth } from './auth.ts';
 import { createReplay } from './catch-up/replay.ts';
 import { createCatchUp } from './catch-up.ts';
@@ -14,6 +14,7 @@ import { createChannels } from './channels.ts';
 import type { Config } from './config.ts';
 import { createFeed } from './feed.ts';
 import { createRelay } from './hub/relay.ts';
+import { createRollCall } from './hub/roll-call.ts';
 import { createHub } from './hub.ts';
 import type { Pace } from './leader.ts';
 import { createFilters } from './matching.ts';
@@ -33,6 +34,7 @@ import { afterFrames } from './server/after-frames.ts';
 import { createFleet } from './server/fleet.ts';
 import { mountHttp, type Page, type Readiness } from './transports/http.ts';
 import { claimPort, listen } from './transports/port.ts';
+import { mountServices } from './transports/services.ts';
 import { createPublisher, mountWebSocket } from './transports/websocket.ts';
 
 export interface Server {
@@ -57,6 +59,8 @@ const POOL_SIZE = 4;
 const CATCH_UP_POOL_SIZE = 4;
 const MAX_SNAPSHOT_ROWS = 1_000_000;
 const STATEMENT_TIMEOUT_MS = 30_000;
+
+const newId = () => randomBytes(12).toString('base64url');
 
 /** Starts an instance; resolves when it answers and is caught up. Rejects with `StartError` where it cannot. */
 export async function startServer(config: Config, options: ServerOptions): Promise<Server> {
@@ -119,6 +123,7 @@ async function start(
   const publish = createPublisher(app, config);
   const catalog = createCatalog({ pool, observe });
   const messages = createMessages(pool);
+  const relay = createRelay({ write: messages.write, observe });
   const ring = createRing(config.ringBytes);
   const router = createRouter({ publish, cursor: () => feed.cursor(), onStale: lookAgain, observe });
   const hub = createHub({
@@ -129,14 +134,12 @@ async function start(
     publish,
     observe,
     verify: createAuth({ config, observe }).verify,
-    newId: () => randomBytes(12).toString('base64url'),
-    messages: {
-      ...createChannels(config.channels ?? []),
-      ...createRelay({ write: messages.write, observe }),
-    },
+    newId,
+    messages: { ...createChannels(config.channels ?? []), ...relay },
     catchUp: (...request) => catchUp(...request),
     filters: createFilters({ ...createLiterals({ pool }), isStale: router.isStale, onStale: lookAgain }),
   });
+  const rollCall = createRollCall({ local: hub.register, ...messages, newId, observe });
   const feed = createFeed({
     log: createLogReader(pool),
     observe,
@@ -146,11 +149,11 @@ async function start(
       ring.add(page);
       hub.route(page);
       // A large commit lets the sockets have their turn between its pages.
-      return page.last ? undefined : delay(0);
+      return page.last ? undefined : turn();
     },
     onGap: hub.onGap,
     onWatchingChanged: lookAgain,
-    onAnnounced: () => undefined,
+    onAnnounced: (text) => rollCall.onAnnounced(text),
     say: (word) => void fleet.say(word),
     isToldSnapshots: () => fleet.toldSnapshots,
   });
@@ -192,6 +195,8 @@ async function start(
   hub.start();
   onStop(() => hub.stop());
   mountWebSocket(app, { hub, config });
+  const { serviceToken, maxFrameBytes } = config;
+  mountServices(app, { serviceToken, maxBodyBytes: maxFrameBytes, send: relay.send, rollCall });
   options.mount?.(app);
   mountHttp(app, { ready, metrics, ...(options.pages ? { pages: options.pages } : {}) });
   onStop(() => {

@@ -6,7 +6,6 @@
  * it is known whose it is.
  */
 import type { Identity } from './identity.ts';
-import { reasonOf } from './observation.ts';
 import {
   type AuthFrame,
   CLOSE_CODES,
@@ -14,14 +13,14 @@ import {
   errorFrame,
   type PlainFrame,
   ProtocolError,
-  type PublishFrame,
   parseClientFrame,
 } from './protocol.ts';
 import { Caller } from './session/caller.ts';
+import { toProtocolError } from './session/fault.ts';
 import type { Host, Verified } from './session/host.ts';
-import { Allowance } from './session/limits.ts';
+import { afterFrame, checkRate } from './session/limits.ts';
 import { publish } from './session/publishing.ts';
-import { closeReason, HEARTBEAT_TOPIC, type Socket } from './session/socket.ts';
+import { closeReason, HEARTBEAT_TOPIC, type Origin, type Socket } from './session/socket.ts';
 import { Subscriber, type SubscribingClient } from './session/subscriber.ts';
 import { type Subscription, Subscriptions } from './session/subscriptions.ts';
 
@@ -32,17 +31,25 @@ const MAX_BAD_FRAMES_IN_A_ROW = 10;
 
 export class Session implements SubscribingClient {
   readonly id: string;
+  readonly transport: string;
+  readonly address: string;
+  /** Seconds since the epoch. */
+  readonly since = Math.floor(Date.now() / 1_000);
   readonly subscriber: Subscriber;
   readonly #socket: Socket;
   readonly #host: Host;
   readonly #subscriptions: Subscriptions;
-  readonly #allowance = new Allowance();
-  readonly #caller = new Caller();
+  /** Null for a client that has never had a token: most idle ones have none. */
+  #caller: Caller | null = null;
   #state: 'authenticating' | 'open' | 'closing' | 'closed' = 'authenticating';
   #badFrames = 0;
+  /** When its rate of frames is whole again. */
+  #wholeAtMs = 0;
 
-  constructor(id: string, socket: Socket, host: Host) {
+  constructor(id: string, origin: Origin, socket: Socket, host: Host) {
     this.id = id;
+    this.transport = origin.transport;
+    this.address = origin.address;
     this.#socket = socket;
     this.#host = host;
     this.#subscriptions = new Subscriptions(socket, host.topics);
@@ -59,13 +66,13 @@ export class Session implements SubscribingClient {
   }
 
   get identity(): Identity | null {
-    return this.#caller.identity;
+    return this.#caller?.identity ?? null;
   }
 
   /** Lets the client in: `welcome`, its first frame, and the heartbeats. */
   welcome(verified: Verified | null): void {
     this.#state = 'open';
-    if (verified !== null) this.#caller.know(verified);
+    if (verified !== null) this.#callerOf().know(verified);
     const user = this.identity?.user ?? null;
     const cursor = this.#host.cursor();
     const { heartbeatMs } = this.#host.limits;
@@ -75,14 +82,14 @@ export class Session implements SubscribingClient {
 
   /** Lets the client in if its token does. Never rejects. */
   async authenticate(token: string): Promise<void> {
-    this.#caller.wait();
+    this.#callerOf().wait();
     try {
       const verified = await this.#host.verify(token);
       if (this.#state !== 'authenticating') return;
       this.welcome(verified);
       this.#goOn();
     } catch (thrown) {
-      const error = this.#asProtocolError(thrown);
+      const error = toProtocolError(thrown, this.id, this.#host.observe);
       // Whose token cannot be checked now has no need of another.
       const close = error.code === 'unauthorized' ? CLOSE_CODES.unauthorized : CLOSE_CODES.overLimit;
       this.fail(new ProtocolError(error.code, error.message, { close }));
@@ -91,7 +98,7 @@ export class Session implements SubscribingClient {
 
   /** Ends the session if its token has run out; `nowMs` since the epoch. */
   expire(nowMs: number): void {
-    if (!this.#caller.isOver(nowMs)) return;
+    if (this.#caller?.isOver(nowMs) !== true) return;
     const close = CLOSE_CODES.unauthorized;
     this.fail(new ProtocolError('unauthorized', 'the token has run out; connect with a new one', { close }));
   }
@@ -99,9 +106,9 @@ export class Session implements SubscribingClient {
   /** Takes one text frame of the client. */
   receive(text: string): void {
     this.#handle(() => {
-      const { early } = this.#caller;
-      if (early !== null) return early.add(text);
-      this.#allowance.spend(this.#host.limits, this.#host.now());
+      const early = this.#caller?.early;
+      if (early) return early.add(text);
+      this.#spend();
       const frame = parseClientFrame(text);
       this.#badFrames = 0;
       switch (frame.type) {
@@ -113,7 +120,7 @@ export class Session implements SubscribingClient {
         case 'ping':
           return this.#answer({ ...frame, type: 'pong', cursor: this.#host.cursor() });
         case 'publish':
-          void this.#publish(frame);
+          void publish(frame, this, this.#host.sending);
           return;
         case 'auth':
           void this.#renew(frame);
@@ -125,7 +132,7 @@ export class Session implements SubscribingClient {
   /** Takes a frame that the transport could not hand on, such as one too large. */
   receiveUnreadable(error: ProtocolError): void {
     this.#handle(() => {
-      this.#allowance.spend(this.#host.limits, this.#host.now());
+      this.#spend();
       throw error;
     });
   }
@@ -133,7 +140,7 @@ export class Session implements SubscribingClient {
   /** Tells the client of an error, about the request `id`, and ends the session where the error says so. */
   fail(thrown: unknown, id?: string): void {
     if (this.#state === 'closing' || this.#state === 'closed') return;
-    const error = this.#asProtocolError(thrown);
+    const error = toProtocolError(thrown, this.id, this.#host.observe);
     // With an id it answers a frame that could be read, such as one whose order names no column: that is no row.
     const isUnread = error.code === 'bad_frame' && id === undefined;
     const isOneTooMany = isUnread && ++this.#badFrames >= MAX_BAD_FRAMES_IN_A_ROW;
@@ -185,7 +192,7 @@ export class Session implements SubscribingClient {
   }
 
   #handle(frame: () => void): void {
-    if (this.#state !== 'open' && this.#caller.early === null) return;
+    if (this.#state !== 'open' && !this.#caller?.early) return;
     try {
       frame();
     } catch (thrown) {
@@ -193,20 +200,9 @@ export class Session implements SubscribingClient {
     }
   }
 
-  /** Never rejects. */
-  async #publish(frame: PublishFrame): Promise<void> {
-    const { id } = frame;
-    try {
-      await publish(frame, this.identity, this.#host.sending);
-      if (id !== undefined) this.#answer({ type: 'published', id });
-    } catch (thrown) {
-      this.fail(thrown, id);
-    }
-  }
-
   /** Takes another token of the same user, or the first. What it does not allow any more ends. Never rejects. */
   async #renew({ id, token }: AuthFrame): Promise<void> {
-    this.#caller.wait();
+    this.#callerOf().wait();
     try {
       const verified = await this.#host.verify(token);
       if (this.#state !== 'open') return;
@@ -215,7 +211,7 @@ export class Session implements SubscribingClient {
           'forbidden',
           'the token is of another user; open another connection for that one',
         );
-      this.#caller.know(verified);
+      this.#callerOf().know(verified);
       this.#answer({ type: 'authenticated', ...(id === undefined ? {} : { id }) });
       await this.subscriber.recheck();
     } catch (thrown) {
@@ -226,16 +222,23 @@ export class Session implements SubscribingClient {
 
   /** Looks at what came meanwhile. */
   #goOn(): void {
-    for (const text of this.#caller.goOn()) this.receive(text);
+    for (const text of this.#callerOf().goOn()) this.receive(text);
+  }
+
+  #callerOf(): Caller {
+    this.#caller ??= new Caller();
+    return this.#caller;
+  }
+
+  /** Refused frames count too. */
+  #spend(): void {
+    const { limits, now } = this.#host;
+    const nowMs = now();
+    this.#wholeAtMs = afterFrame(limits, nowMs, this.#wholeAtMs);
+    checkRate(limits, nowMs, this.#wholeAtMs);
   }
 
   #answer(frame: PlainFrame): void {
     this.send(encode(frame));
-  }
-
-  #asProtocolError(thrown: unknown): ProtocolError {
-    if (thrown instanceof ProtocolError) return thrown;
-    this.#host.observe({ type: 'session.failed', session: this.id, error: reasonOf(thrown) });
-    return new ProtocolError('internal', `a fault of the service; its operator finds it by ${this.id}`);
   }
 }

@@ -27,6 +27,8 @@ describe('the configuration', () => {
       logLevel: 'info',
       origins: ['self'],
       maxConnections: 100_000,
+      maxConnectionsPerIp: 0,
+      trustProxy: 0,
       maxSubscriptions: 100,
       maxFrameBytes: 65_536,
       maxBufferedBytes: 16_777_216,

@@ -111,6 +111,18 @@ export const schema = z.object({
     default: '100000',
     description: 'Client connections that one instance takes.',
   }),
+  maxConnectionsPerIp: setting(whole(0, 10_000_000), {
+    name: 'ROWCAST_MAX_CONNECTIONS_PER_IP',
+    default: '0',
+    description:
+      'Client connections that one instance takes from one address (of IPv6, from one /64); 0: as many as it takes at all. Behind a proxy set ROWCAST_TRUST_PROXY too, or all clients have its address.',
+  }),
+  trustProxy: setting(whole(0, 16), {
+    name: 'ROWCAST_TRUST_PROXY',
+    default: '0',
+    description:
+      'How many proxies stand before the service, each of which appends to `X-Forwarded-For`: a client is known by the address that many from its right end. 0: by that of its connection.',
+  }),
   maxSubscriptions: setting(whole(1, 100_000), {
     name: 'ROWCAST_MAX_SUBSCRIPTIONS',
     default: '100',

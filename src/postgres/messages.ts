@@ -8,7 +8,13 @@ export interface Messages {
   write(messages: string): Promise<void>;
   /** Tells all instances, as JSON. */
   announce(what: string): Promise<void>;
+  /** How many instances are connected to this database. */
+  instances(): Promise<number>;
 }
+
+/** Each of them leads, or waits to. */
+const INSTANCES = `select count(*)::int from pg_stat_activity
+  where datname = current_database() and application_name = 'rowcast leader'`;
 
 export function createMessages(pool: Pick<pg.Pool, 'query'>): Messages {
   return {
@@ -27,6 +33,10 @@ export function createMessages(pool: Pick<pg.Pool, 'query'>): Messages {
     },
     async announce(what) {
       await pool.query('select rowcast.announce($1)', [what]);
+    },
+    async instances() {
+      const { rows } = await pool.query<{ count: number }>(INSTANCES);
+      return rows[0]?.count ?? 0;
     },
   };
 }

@@ -122,6 +122,11 @@ function readPublish(fields: Fields, id: string | undefined, text: string): Publ
   return { type: 'publish', ...withId(id), ...target, event, payload: rawMember(text, 'payload', fields) };
 }
 
+/** Reads what a service publishes: a `publish` frame that need not say so. Throws `bad_frame`. */
+export function parsePublication(text: string): PublishFrame {
+  return readPublish(readObject(text, MAX_DEPTH), undefined, text);
+}
+
 /** A member as it is written; the last of that name, as for JSON.parse. */
 function rawMember(text: string, name: string, fields: Fields): string {
   let raw: string | undefined;

@@ -15,9 +15,9 @@ export class Caller {
     this.#expiresAtMs = verified.expiresAtMs;
   }
 
-  /** Whether the token has run out, and none is being checked; `nowMs` since the epoch. */
+  /** Whether the token has run out, also while another is being checked; `nowMs` since the epoch. */
   isOver(nowMs: number): boolean {
-    return this.#expiresAtMs !== null && nowMs >= this.#expiresAtMs && this.early === null;
+    return this.#expiresAtMs !== null && nowMs >= this.#expiresAtMs;
   }
 
   /** What comes from now on waits. */

@@ -12,17 +12,15 @@ export const RATE_BURST_MS = 1_000;
 /** Refused frames count too: who is so far past its rate does not listen, and is sent away. */
 export const RATE_DEBT_MS = 2 * RATE_BURST_MS;
 
-/** What is left of one client's rate. */
-export class Allowance {
-  /** When it is whole again. */
-  #wholeAtMs = 0;
+/** When a client's rate is whole again after one more frame, where it was or will be at `wholeAtMs`. */
+export function afterFrame(limits: SessionLimits, nowMs: number, wholeAtMs: number): number {
+  return Math.max(wholeAtMs, nowMs) + 1_000 / limits.maxFramesPerSecond;
+}
 
-  /** Pays for a frame. Throws where the client has had its share. */
-  spend(limits: SessionLimits, nowMs: number): void {
-    this.#wholeAtMs = Math.max(this.#wholeAtMs, nowMs) + 1_000 / limits.maxFramesPerSecond;
-    const debtMs = this.#wholeAtMs - nowMs;
-    if (debtMs > RATE_BURST_MS) throw overRate(limits, debtMs > RATE_DEBT_MS);
-  }
+/** Throws where the client has had its share. */
+export function checkRate(limits: SessionLimits, nowMs: number, wholeAtMs: number): void {
+  const debtMs = wholeAtMs - nowMs;
+  if (debtMs > RATE_BURST_MS) throw overRate(limits, debtMs > RATE_DEBT_MS);
 }
 
 /** The rate is over; `end` says that this ends the connection. */
@@ -72,6 +70,19 @@ export function overConnections({ maxConnections }: { maxConnections: number }):
   return new ProtocolError(
     'limit_exceeded',
     `this instance takes ${maxConnections} connections; try again after a while`,
+    { close: CLOSE_CODES.overLimit },
+  );
+}
+
+/** No further connection from there. */
+export function overConnectionsPerIp({
+  maxConnectionsPerIp,
+}: {
+  maxConnectionsPerIp: number;
+}): ProtocolError {
+  return new ProtocolError(
+    'limit_exceeded',
+    `this instance takes ${maxConnectionsPerIp} connections from one address; close some first`,
     { close: CLOSE_CODES.overLimit },
   );
 }

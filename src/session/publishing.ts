@@ -1,17 +1,35 @@
 /** What clients send to each other, where the configuration lets them. */
 import type { Identity } from '../identity.ts';
-import { ProtocolError, type PublishFrame, type PublishTarget } from '../protocol.ts';
+import { encode, ProtocolError, type PublishFrame, type PublishTarget } from '../protocol.ts';
 import type { Sending } from './host.ts';
 
-/** Resolves when it is committed. Rejects with a `ProtocolError`: `forbidden`, `bad_frame`, `unavailable`. */
+/** The session that sends. */
+export interface PublishingClient {
+  readonly identity: Identity | null;
+  send(text: string): void;
+  fail(thrown: unknown, id?: string): void;
+}
+
+/** Answers when it is committed. Never rejects. */
 export async function publish(
   frame: PublishFrame,
-  identity: Identity | null,
+  client: PublishingClient,
   sending: Sending,
 ): Promise<void> {
-  const { event, payload } = frame;
-  // Who sends it is for the token to say.
-  await sending.send({ to: allowed(frame, identity, sending), event, payload, from: identity?.user ?? null });
+  const { id, event, payload } = frame;
+  const { identity } = client;
+  try {
+    // Who sends it is for the token to say.
+    await sending.send({
+      to: allowed(frame, identity, sending),
+      event,
+      payload,
+      from: identity?.user ?? null,
+    });
+    if (id !== undefined) client.send(encode({ type: 'published', id }));
+  } catch (thrown) {
+    client.fail(thrown, id);
+  }
 }
 
 function allowed(frame: PublishFrame, identity: Identity | null, sending: Sending): PublishTarget {

@@ -12,6 +12,12 @@ export interface Socket {
   bufferedBytes(): number;
 }
 
+/** Where a client came from. */
+export interface Origin {
+  readonly transport: string;
+  readonly address: string;
+}
+
 /** The topic of heartbeats. No client can name it. */
 export const HEARTBEAT_TOPIC = '@cursor';
 

@@ -34,6 +34,11 @@ export class Subscriber {
     this.#subscriptions = subscriptions;
   }
 
+  /** Subscriptions. */
+  get count(): number {
+    return this.#subscriptions.size;
+  }
+
   /** Never rejects. */
   async subscribe({ id, topic, since, snapshot }: SubscribeFrame): Promise<void> {
     const { topics, catchUp } = this.#host;

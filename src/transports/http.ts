@@ -5,19 +5,15 @@
  * every request is answered, in JSON unless it asked for something else, and
  * that none is answered after its client has gone.
  */
-import type { HttpRequest, HttpResponse, TemplatedApp } from 'uWebSockets.js';
-import { reasonOf } from '../observation.ts';
+import type { TemplatedApp } from 'uWebSockets.js';
+import { type Answer, json, methodOf, notFound, type Page, send, sendLater } from './answer.ts';
+
+export type { Page } from './answer.ts';
 
 /** Whether clients should be sent here, and why not. Where NATS was asked for: which bus is in use, and why not NATS. */
 export type Readiness =
   | { ready: true; bus?: 'nats' | 'postgres'; because?: string }
   | { ready: false; reason: string };
-
-/** A page served as it is. */
-export interface Page {
-  readonly contentType: string;
-  readonly body: string;
-}
 
 export interface HttpOptions {
   ready(): Readiness;
@@ -26,19 +22,6 @@ export interface HttpOptions {
   readonly pages?: Readonly<Record<string, Page>>;
 }
 
-interface Answer extends Page {
-  readonly status: string;
-  readonly headers?: Readonly<Record<string, string>>;
-}
-
-const json = (status: string, body: object, headers: Answer['headers'] = {}): Answer => ({
-  status,
-  contentType: 'application/json',
-  body: JSON.stringify(body),
-  headers,
-});
-
-const notFound = json('404 Not Found', { error: 'not_found', message: 'there is nothing at this path' });
 const notAllowed = json(
   '405 Method Not Allowed',
   { error: 'method_not_allowed', message: 'this path answers GET and HEAD' },
@@ -75,38 +58,4 @@ export function mountHttp(app: TemplatedApp, { ready, metrics, pages = {} }: Htt
   for (const [path, page] of Object.entries(pages)) get(path, () => ({ status: '200 OK', ...page }));
 
   app.any('/*', (response, request) => send(response, methodOf(request), notFound));
-}
-
-type Method = 'get' | 'head' | 'other';
-
-function methodOf(request: HttpRequest): Method {
-  const method = request.getMethod();
-  return method === 'get' || method === 'head' ? method : 'other';
-}
-
-/** Answers once `answer` is there, unless the client has gone by then. */
-async function sendLater(response: HttpResponse, method: Method, answer: Promise<Answer>): Promise<void> {
-  let gone = false;
-  response.onAborted(() => {
-    gone = true;
-  });
-  const answered = await answer.catch((thrown: unknown) =>
-    json('500 Internal Server Error', { error: 'internal', message: reasonOf(thrown) }),
-  );
-  if (!gone) response.cork(() => send(response, method, answered));
-}
-
-function send(response: HttpResponse, method: Method, answer: Answer): void {
-  response
-    .writeStatus(answer.status)
-    .writeHeader('Content-Type', answer.contentType)
-    .writeHeader('Cache-Control', 'no-store')
-    .writeHeader('X-Content-Type-Options', 'nosniff');
-  for (const [name, value] of Object.entries(answer.headers ?? {})) response.writeHeader(name, value);
-  if (method === 'head') {
-    // Told the length itself, endWithoutBody would wait for as many bytes; so a header says it.
-    response.writeHeader('Content-Length', String(Buffer.byteLength(answer.body))).endWithoutBody();
-  } else {
-    response.end(answer.body);
-  }
 }

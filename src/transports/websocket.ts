@@ -11,10 +11,11 @@ import { allowsOrigin } from '../origin.ts';
 import { CLOSE_CODES, PROTOCOL_NAME, ProtocolError } from '../protocol.ts';
 import type { Socket } from '../session/socket.ts';
 import type { Session } from '../session.ts';
+import { clientOf } from './address.ts';
 
 export interface WebSocketOptions {
   hub: Pick<Hub, 'open' | 'draining'>;
-  config: Pick<Config, 'origins' | 'maxFrameBytes' | 'compression'>;
+  config: Pick<Config, 'origins' | 'maxFrameBytes' | 'compression' | 'trustProxy'>;
 }
 
 /** What is kept with a connection. */
@@ -23,6 +24,7 @@ interface Attached {
   session: Session | undefined;
   /** Until then. */
   token: string | undefined;
+  address: string;
 }
 
 const PATH = '/ws';
@@ -60,7 +62,7 @@ export function mountWebSocket(app: TemplatedApp, { hub, config }: WebSocketOpti
         return refuse(response, '403 Forbidden');
       }
       response.upgrade<Attached>(
-        { session: undefined, token: tokenOf(request) },
+        { session: undefined, token: tokenOf(request), address: addressOf(request, response) },
         request.getHeader('sec-websocket-key'),
         subProtocol(request),
         request.getHeader('sec-websocket-extensions'),
@@ -69,10 +71,11 @@ export function mountWebSocket(app: TemplatedApp, { hub, config }: WebSocketOpti
     },
     open: (socket) => {
       const attached = socket.getUserData();
-      const { token } = attached;
+      const { token, address } = attached;
       attached.token = undefined;
+      attached.address = '';
       const connection = new Connection(socket, compression);
-      attached.session = hub.open(connection, { transport: 'websocket', token });
+      attached.session = hub.open(connection, { transport: 'websocket', address, token });
     },
     message: (socket, data, isBinary) => {
       const { session } = socket.getUserData();
@@ -92,6 +95,11 @@ export function mountWebSocket(app: TemplatedApp, { hub, config }: WebSocketOpti
       socket.getUserData().session?.closed(code, Buffer.from(reason).toString());
     },
   });
+
+  function addressOf(request: HttpRequest, response: HttpResponse): string {
+    const peer = Buffer.from(response.getRemoteAddressAsText()).toString();
+    return clientOf(peer, request.getHeader('x-forwarded-for'), config.trustProxy);
+  }
 
   app.get(PATH, (response) => refuse(response, '426 Upgrade Required'));
 }

@@ -37,6 +37,7 @@ export interface EndpointOptions
   origins?: readonly string[];
   maxFrameBytes?: number;
   compression?: boolean;
+  trustProxy?: number;
 }
 
 export const AT = '2026-01-02T03:04:05.678901Z';
@@ -49,7 +50,14 @@ export function inserted(id: number | string, table = 'public.messages'): TableC
 
 /** Starts one on a free port, with the public tables `messages` and `rooms`. */
 export async function startEndpoint(options: EndpointOptions = {}): Promise<Endpoint> {
-  const { origins = ['self'], maxFrameBytes = 2_048, compression = false, limits, ...strategies } = options;
+  const {
+    origins = ['self'],
+    maxFrameBytes = 2_048,
+    compression = false,
+    trustProxy = 0,
+    limits,
+    ...strategies
+  } = options;
   const seen = observations();
   const app = uWS.App();
   const publish = createPublisher(app, { compression });
@@ -71,6 +79,7 @@ export async function startEndpoint(options: EndpointOptions = {}): Promise<Endp
     feed,
     limits: {
       maxConnections: 100,
+      maxConnectionsPerIp: 0,
       maxSubscriptions: 5,
       maxFramesPerSecond: 100,
       maxBufferedBytes: 1_000_000,
@@ -90,7 +99,7 @@ export async function startEndpoint(options: EndpointOptions = {}): Promise<Endp
     now: () => endpoint.nowMs,
     ...strategies,
   });
-  mountWebSocket(app, { hub, config: { origins, maxFrameBytes, compression } });
+  mountWebSocket(app, { hub, config: { origins, maxFrameBytes, compression, trustProxy } });
   const port = await new Promise<number>((resolve, reject) => {
     app.listen('127.0.0.1', 0, (socket) => {
       if (socket === false) reject(new Error('no port to listen on'));
