@@ -23,6 +23,8 @@ export function createPool({ connectionString, applicationName, max, observe }: 
     keepAlive: true,
     allowExitOnIdle: true,
   });
+  // One may break in the packet in which it is ready, before whoever asked for it can listen: its next query fails.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   pool.on('error', (error) => observe({ type: 'pool.error', error: reasonOf(error) }));
   return pool;
 }
