@@ -5,12 +5,13 @@ import { pause } from './pause.ts';
 import type { Random } from './random.ts';
 
 const ROWS = 60;
+const MOST_OWED_MS = 1_000;
 
 /** How a writer goes about it. */
 export interface Manner {
   /** It writes for so long, and then writes nothing for so long, together with all others. */
   readonly burstMs?: number;
-  /** Two of its transactions begin so far from each other, or further. */
+  /** Its transactions begin so far from each other, on average: what was missed is caught up with. */
   readonly everyMs?: number;
   /** How often it has its constraints fired, and then lingers for up to a second before it commits. */
   readonly lingers?: number;
@@ -62,7 +63,7 @@ async function repeat(
       await pause(1);
       continue;
     }
-    due = Math.max(due, performance.now() - everyMs) + everyMs;
+    due = Math.max(due, performance.now() - MOST_OWED_MS) + everyMs;
     if (burstMs !== undefined && Math.floor(performance.now() / burstMs) % 2 === 1) {
       await pause(5);
       continue;
