@@ -1,4 +1,5 @@
 /** What the feed is told where both ways to hear come and go; the ways themselves are test/bus.test.ts's. */
+import { setImmediate as turn } from 'node:timers/promises';
 import { expect, it } from '@jest/globals';
 import { createChoice } from '../src/bus/choice.ts';
 import type { Bus, Hearer } from '../src/bus.ts';
@@ -20,7 +21,9 @@ function way(): { bus(hearer: Hearer): Bus; up(): void; down(reason: string): vo
       hearer = given;
       return {
         start: async () => {},
-        stop: async () => {},
+        async stop() {
+          isUp = false;
+        },
         get up() {
           return isUp;
         },
@@ -33,6 +36,41 @@ function way(): { bus(hearer: Hearer): Bus; up(): void; down(reason: string): vo
   };
 }
 
+/** Takes what it is told, and does nothing. */
+const feed = {
+  start: async () => {},
+  onConnected() {},
+  onLost() {},
+  onNotification() {},
+  onSnapshot() {},
+  onTold() {},
+};
+
+it('listens by PostgreSQL until what was committed before NATS was heard has been read', async () => {
+  const [postgres, nats] = [way(), way()];
+  let read = () => {};
+  const choice = createChoice({
+    postgres: postgres.bus,
+    nats: nats.bus,
+    feed: {
+      ...feed,
+      state: 'live',
+      advance: () => new Promise((resolve) => (read = resolve)),
+    },
+    onTables() {},
+    observe() {},
+  });
+  await choice.start();
+  postgres.up();
+  nats.up();
+  await turn();
+  expect([choice.listens, choice.byNats]).toEqual([true, false]);
+  read();
+  await turn();
+  expect([choice.listens, choice.byNats]).toEqual([false, true]);
+  await choice.stop();
+});
+
 it('tells the feed that nothing is heard where NATS goes while it is joined, and PostgreSQL went before', async () => {
   const [postgres, nats] = [way(), way()];
   const told: string[] = [];
@@ -40,13 +78,10 @@ it('tells the feed that nothing is heard where NATS goes while it is joined, and
     postgres: postgres.bus,
     nats: nats.bus,
     feed: {
+      ...feed,
       state: 'catching up',
-      start: async () => {},
       onConnected: () => told.push('connected'),
       onLost: (reason) => told.push(reason),
-      onNotification() {},
-      onSnapshot() {},
-      onTold() {},
       advance: () => new Promise(() => {}),
     },
     onTables() {},
