@@ -27,6 +27,8 @@ export interface Measurement {
   readonly bound: Bound;
   /** The unit of the values; left out where they are ratios. */
   readonly unit?: string;
+  /** What it needs and this machine lacks: then it is skipped. */
+  lacks?(): string | undefined;
   /** Gives one result a case. What it takes it keeps in the rig, which ends it. */
   run(rig: Rig): Promise<Result[]>;
 }

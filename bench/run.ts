@@ -4,6 +4,7 @@ import { bulk } from './bulk.ts';
 import { contention } from './contention.ts';
 import { fanOut, saturation } from './fan-out.ts';
 import { filters } from './filters.ts';
+import { fleet } from './fleet.ts';
 import { idle } from './idle.ts';
 import { latency } from './latency.ts';
 import { type Bound, holds, type Measurement, type Result } from './measurement.ts';
@@ -24,6 +25,7 @@ const MEASUREMENTS: readonly Measurement[] = [
   filters,
   resume,
   snapshot,
+  fleet,
 ];
 const NAMES = MEASUREMENTS.map(({ name }) => name).join(', ');
 
@@ -54,6 +56,11 @@ async function takeAll({ postgresVersion, withRig }: Bench): Promise<number> {
   let failed = 0;
   for (const measurement of chosen) {
     console.log(`${measurement.name}: ${measurement.about}`);
+    const lack = measurement.lacks?.();
+    if (lack !== undefined) {
+      console.log(`  skipped: there is no ${lack}`);
+      continue;
+    }
     const begun = performance.now();
     const results = await withRig((rig) => measurement.run(rig));
     for (const result of results) {

@@ -1,5 +1,5 @@
 /** An instance of rowcast as an operator runs it: the built command line, in a process with a clean environment. */
-import { execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -16,14 +16,22 @@ export interface Instance {
 const CLI = fileURLToPath(new URL('../../../../dist/cli.js', import.meta.url));
 const START_MS = 15_000;
 const LOOK_MS = 50;
+/** Instances that run. One listener ends them all: Node warns of many. */
+const running = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of running) child.kill();
+});
 
 /** Applies the migrations to a database. */
 export async function migrate(databaseUrl: string): Promise<void> {
   await promisify(execFile)(process.execPath, [CLI, 'migrate'], { env: { DATABASE_URL: databaseUrl } });
 }
 
-/** Starts an instance on a free port; resolves when it is ready. All settings but those below are the defaults. */
-export async function startInstance(databaseUrl: string): Promise<Instance> {
+/** Starts an instance on a free port; resolves when it is ready. Settings that are neither below nor in `env` are the defaults. */
+export async function startInstance(
+  databaseUrl: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Instance> {
   const port = await freePort();
   const child = spawn(process.execPath, [...profiling(), CLI, 'serve'], {
     env: {
@@ -33,19 +41,19 @@ export async function startInstance(databaseUrl: string): Promise<Instance> {
       // Frames are counted: no heartbeat may come between.
       ROWCAST_HEARTBEAT_MS: '300000',
       ROWCAST_DRAIN_MS: '0',
+      ...env,
     },
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   const exited = once(child, 'exit');
-  const endWithUs = () => child.kill();
-  process.once('exit', endWithUs);
+  running.add(child);
   const { pid } = child;
   if (pid === undefined) throw new Error(`cannot start ${CLI}`);
 
   async function stop(): Promise<void> {
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
     await exited;
-    process.off('exit', endWithUs);
+    running.delete(child);
   }
 
   const deadline = performance.now() + START_MS;

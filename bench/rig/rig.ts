@@ -8,6 +8,7 @@ import pg from 'pg';
 import { type Postgres, startPostgres } from '../../src/dev/postgres.ts';
 import { type Instance, migrate, startInstance } from './instance.ts';
 import { type Peer, startPeer } from './peer.ts';
+import { LOG_SETTINGS, type Statement, statementOf } from './statements.ts';
 
 export interface Rig {
   /** Fewer and shorter rounds: to see that it works, not for figures. */
@@ -16,8 +17,12 @@ export interface Rig {
   database(name: string): Promise<string>;
   /** Connects to a database. */
   client(url: string): Promise<pg.Client>;
-  /** Starts an instance of rowcast. */
-  instance(databaseUrl: string): Promise<Instance>;
+  /** Starts an instance of rowcast; `env` are further settings. */
+  instance(databaseUrl: string, env?: Readonly<Record<string, string>>): Promise<Instance>;
+  /** Gives what PostgreSQL is asked from now on, in databases whose statements are logged. */
+  statements(): Statement[];
+  /** Keeps what was started elsewhere. */
+  keep<T extends { stop(): Promise<void> }>(started: T): T;
   /** Starts one of the programs in `peers/`. */
   peer(program: string, ...args: (string | number)[]): Promise<Peer>;
 }
@@ -31,13 +36,17 @@ export interface Bench {
 }
 
 /** PostgreSQL as it ships, but for connections: durability is on. */
-const SETTINGS = { max_connections: '200' };
+const SETTINGS = { max_connections: '300', ...LOG_SETTINGS };
 
 /** Starts the PostgreSQL that all measurements share. */
 export async function startBench({ quick }: { quick: boolean }): Promise<Bench> {
-  const postgres = await startPostgres({ settings: SETTINGS });
+  const seeing = new Set<(line: string) => void>();
+  const onLog = (line: string) => {
+    for (const see of seeing) see(line);
+  };
+  const postgres = await startPostgres({ settings: SETTINGS, onLog });
   const undos: (() => Promise<unknown>)[] = [];
-  const rig = createRig({ quick, postgres, undos });
+  const rig = createRig({ quick, postgres, undos, seeing });
 
   async function undoAll(): Promise<void> {
     for (let undo = undos.pop(); undo !== undefined; undo = undos.pop()) await undo();
@@ -75,9 +84,11 @@ interface RigParts {
   quick: boolean;
   postgres: Postgres;
   undos: (() => Promise<unknown>)[];
+  /** Who is given each line of PostgreSQL's log. */
+  seeing: Set<(line: string) => void>;
 }
 
-function createRig({ quick, postgres, undos }: RigParts): Rig {
+function createRig({ quick, postgres, undos, seeing }: RigParts): Rig {
   /** What was started is ended by its own `stop`. */
   function kept<T extends { stop(): Promise<void> }>(started: T): T {
     undos.push(() => started.stop());
@@ -104,7 +115,18 @@ function createRig({ quick, postgres, undos }: RigParts): Rig {
       undos.push(() => client.end());
       return client;
     },
-    instance: async (databaseUrl) => kept(await startInstance(databaseUrl)),
+    instance: async (databaseUrl, env) => kept(await startInstance(databaseUrl, env)),
+    statements() {
+      const seen: Statement[] = [];
+      const see = (line: string) => {
+        const statement = statementOf(line);
+        if (statement !== undefined) seen.push(statement);
+      };
+      seeing.add(see);
+      undos.push(async () => seeing.delete(see));
+      return seen;
+    },
+    keep: kept,
     peer: async (program, ...args) => kept(await startPeer(program, args.map(String))),
   };
 }
