@@ -56,25 +56,27 @@ const MUTING: Scenario = {
 
 /** At 200 commits a second, around which this pace mutes and unmutes. */
 const AROUND = { ORACLE_PACE: JSON.stringify({ ...PACE, muteAbove: 200, unmuteBelow: 150 }) };
+const NATS_FAULTS = { nats: 0.15, 'nats cut off': 0.3, 'nats silent': 0.15, leave: 3 };
+const LEADER_FAULTS = {
+  listener: 0.1,
+  backends: 0.05,
+  restart: 0.02,
+  drain: 0.05,
+  'kill leader': 0.1,
+  'leader backend': 0.1,
+};
 const BY_NATS: Scenario = {
   nodes: Array.from({ length: INSTANCES }, (_, n) =>
     n % 3 === 1 ? { ...AROUND, ROWCAST_RING_BYTES: '64KiB' } : AROUND,
   ),
   writers: 3,
-  pulses: 4,
+  // Many instances leave their writers little of the machine, and less where they start anew.
+  pulses: INSTANCES > 3 ? 8 : 4,
   stragglers: 0,
   manner: { everyMs: 25 },
   faults: {
-    nats: 0.15,
-    'nats cut off': 0.3,
-    'nats silent': 0.15,
-    listener: 0.1,
-    backends: 0.05,
-    restart: 0.02,
-    drain: 0.05,
-    'kill leader': 0.1,
-    'leader backend': 0.1,
-    leave: 3,
+    ...NATS_FAULTS,
+    ...(INSTANCES > 3 ? { 'leader backend': 0.02 } : LEADER_FAULTS),
   },
   openThroughout: false,
   byNats: true,

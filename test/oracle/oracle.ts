@@ -68,7 +68,9 @@ export async function runOracle(options: OracleOptions): Promise<OracleReport> {
     }
     const urls = (of = nodes) => of.flatMap((node) => node?.url ?? []);
     const followers = options.topics.flatMap((topic, t) =>
-      [0, 1, 2].map((n) => new Follower(topic, random.fork(100 + t * 10 + n), urls)),
+      [0, 1, 2]
+        .slice(options.byNats ? 2 : 0)
+        .map((n) => new Follower(topic, random.fork(100 + t * 10 + n), urls)),
     );
     for (const n of options.byNats ? nodes.keys() : [])
       followers.push(new Follower('item', random.fork(500 + n), () => urls(nodes.slice(n, n + 1))));
