@@ -24,14 +24,21 @@ afterAll(async () => {
   await database.drop();
 });
 beforeEach(async () => {
-  const before = instance.observed.since();
-  await database.query(`
-    truncate open, members, orders, shared;
-    select rowcast.watch('open', access => 'public'), rowcast.watch('members'),
-           rowcast.watch('orders', columns => '{id,customer_id,status}', access => 'scoped', scope => '{"customer_id":"customer"}'),
-           rowcast.watch('shared', access => 'scoped', scope => '{"team":"teams","region":"region"}')`);
-  // All of it is one transaction, which truncates four tables.
-  await before.next('feed.commit', ({ changes }) => changes === 4);
+  const client = await database.client();
+  const heard = instance.observed.since();
+  try {
+    await client.query('begin');
+    await client.query(`
+      truncate open, members, orders, shared;
+      select rowcast.watch('open', access => 'public'), rowcast.watch('members'),
+             rowcast.watch('orders', columns => '{id,customer_id,status}', access => 'scoped', scope => '{"customer_id":"customer"}'),
+             rowcast.watch('shared', access => 'scoped', scope => '{"team":"teams","region":"region"}')`);
+    const { rows } = await client.query<{ id: string }>('select pg_current_xact_id()::text as id');
+    await client.query('commit');
+    await heard.next('feed.commit', ({ xid }) => xid === BigInt(rows[0]?.id ?? ''));
+  } finally {
+    await client.end();
+  }
 });
 
 /** A client with a token of these claims; without any, without a token. */
