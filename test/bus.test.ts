@@ -4,21 +4,12 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from '@jest/gl
 import { readCursor } from '../src/position/cursor.ts';
 import { createDatabase, type Database } from './harness/database.ts';
 import { until } from './harness/facts.ts';
-import { type Instance, startInstance } from './harness/instance.ts';
+import { type Instance, SOON_MUTING, startInstance } from './harness/instance.ts';
 import { describeWithNats, type Nats, startNats } from './harness/nats.ts';
 import { addressOf, startProgram } from './harness/program.ts';
 import { startProxy } from './harness/proxy.ts';
 import type { Frame, Socket } from './harness/socket.ts';
 
-const PACE = {
-  muteAbove: 100,
-  backends: 2,
-  crowd: 2,
-  unmuteBelow: 50,
-  windowMs: 50,
-  calmMs: 100,
-  pauseMs: 2,
-};
 const INSTANCES = 3;
 
 let nats: Nats;
@@ -49,7 +40,7 @@ afterEach(async () => {
 async function startFleet(count = INSTANCES, cut: readonly number[] = []): Promise<void> {
   for (let n = 0; n < count; n++) {
     const url = cut.includes(n) ? `nats://127.0.0.1:${proxy.port}` : nats.url;
-    const instance = await startInstance(database.url, { ROWCAST_BUS: url }, { pace: PACE });
+    const instance = await startInstance(database.url, { ROWCAST_BUS: url }, { pace: SOON_MUTING });
     instances.push(instance);
     clients.push(await instance.subscriber('item'));
   }
@@ -294,7 +285,7 @@ describeWithNats('a fleet by NATS', () => {
         PORT: '0',
         LOG_LEVEL: 'debug',
         ROWCAST_BUS: nats.url,
-        ORACLE_PACE: JSON.stringify(PACE),
+        ORACLE_PACE: JSON.stringify(SOON_MUTING),
       },
     });
     try {

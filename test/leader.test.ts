@@ -4,19 +4,9 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type pg from 'pg';
 import { createDatabase, type Database } from './harness/database.ts';
 import { until } from './harness/facts.ts';
-import { type Instance, startInstance } from './harness/instance.ts';
+import { type Instance, SOON_MUTING, startInstance } from './harness/instance.ts';
 import { addressOf, startProgram } from './harness/program.ts';
 import type { Frame, Socket } from './harness/socket.ts';
-
-const PACE = {
-  muteAbove: 100,
-  backends: 2,
-  crowd: 2,
-  unmuteBelow: 50,
-  windowMs: 50,
-  calmMs: 100,
-  pauseMs: 2,
-};
 
 let database: Database;
 let instances: Instance[];
@@ -29,7 +19,7 @@ beforeEach(async () => {
   await database.query(`create table item (id int primary key, version int not null default 1);
     select rowcast.watch('item', access => 'public')`);
   instances = [];
-  for (let n = 0; n < 2; n++) instances.push(await startInstance(database.url, {}, { pace: PACE }));
+  for (let n = 0; n < 2; n++) instances.push(await startInstance(database.url, {}, { pace: SOON_MUTING }));
   clients = [];
   open = [];
   written = 0;
@@ -201,7 +191,7 @@ describe('the leader', () => {
         HOST: '127.0.0.1',
         PORT: '0',
         LOG_LEVEL: 'debug',
-        ORACLE_PACE: JSON.stringify(PACE),
+        ORACLE_PACE: JSON.stringify(SOON_MUTING),
       },
     });
     try {

@@ -8,7 +8,7 @@
 import { once } from 'node:events';
 import { connect as connectSocket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
-import { AuthorizationError, connect, type NatsConnection } from '@nats-io/transport-node';
+import type { NatsConnection } from '@nats-io/transport-node';
 import { reasonOf } from '../observation.ts';
 
 export interface NatsSession {
@@ -48,6 +48,8 @@ export async function openNatsSession(options: NatsSessionOptions): Promise<Nats
   const port = url.port === '' ? PORT : Number(url.port);
   const host = url.hostname;
   await answers(host.replace(/^\[|\]$/g, ''), port, deadlineMs, signal);
+  // Most instances use none, and start sooner without it.
+  const { connect, AuthorizationError } = await import('@nats-io/transport-node');
   const connection = await connect({
     servers: `${host}:${port}`,
     ...credentialsOf(url),
@@ -57,7 +59,10 @@ export async function openNatsSession(options: NatsSessionOptions): Promise<Nats
     reconnect: false,
     timeout: deadlineMs,
     pingInterval: ITS_PING_MS,
-  }).catch(explain);
+  }).catch((error: unknown) => {
+    if (!(error instanceof AuthorizationError)) throw error;
+    throw new Error(`${error.message}: the server refuses the user, password or token`, { cause: error });
+  });
   return sessionOf(connection, { subject, onText, deadlineMs });
 }
 
@@ -65,11 +70,6 @@ function credentialsOf({ username, password }: URL) {
   if (username === '') return {};
   const [user, pass] = [decodeURIComponent(username), decodeURIComponent(password)];
   return pass === '' ? { token: user } : { user, pass };
-}
-
-function explain(error: unknown): never {
-  if (!(error instanceof AuthorizationError)) throw error;
-  throw new Error(`${error.message}: the server refuses the user, password or token`, { cause: error });
 }
 
 /** The client keeps the socket of an attempt that runs into its deadline: so it attempts only what is answered. */

@@ -1,6 +1,6 @@
 /** An instance of rowcast in this process, on a free port. */
 import { readConfig } from '../../src/config.ts';
-import { PACE } from '../../src/leader.ts';
+import { PACE, type Pace } from '../../src/leader.ts';
 import { type Server, type ServerOptions, startServer } from '../../src/server.ts';
 import { observations } from './facts.ts';
 import { connect, type Socket } from './socket.ts';
@@ -21,6 +21,17 @@ export interface Instance {
 /** An instance that lets its writers notify, however many there are. */
 export const NEVER_MUTING: Pick<ServerOptions, 'pace'> = {
   pace: { ...PACE, muteAbove: Number.POSITIVE_INFINITY, crowd: Number.POSITIVE_INFINITY },
+};
+
+/** When an instance mutes at a rate that a test comes to, and soon calms. */
+export const SOON_MUTING: Pace = {
+  muteAbove: 100,
+  backends: 2,
+  crowd: 2,
+  unmuteBelow: 50,
+  windowMs: 50,
+  calmMs: 100,
+  pauseMs: 2,
 };
 
 /** Starts an instance on a database; `env` are further settings. */
