@@ -1,7 +1,10 @@
 /** Tokens: who is let in by which, with keys of every kind, and a JWKS that is served over HTTP. */
+import { execFile } from 'node:child_process';
 import { createSecretKey, randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { promisify } from 'node:util';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { base64url, exportJWK, exportSPKI, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { createAuth } from '../src/auth.ts';
@@ -204,4 +207,16 @@ describe('a token by published keys', () => {
 it('without a key no token is taken', async () => {
   const { verify } = authOf({});
   await expect(verify(await tokenOf({ sub: '42' }))).rejects.toMatchObject(refused('takes no tokens'));
+});
+
+it("as the README's example makes it is taken", async () => {
+  const readme = await readFile('README.md', 'utf8');
+  const [, example = ''] = /^```sh\n(export ROWCAST_JWT_SECRET=.*?)```/ms.exec(readme) ?? [];
+  const { stdout } = await promisify(execFile)('sh', ['-c', `${example}\necho "$ROWCAST_JWT_SECRET"`]);
+  const [token = '', secret = ''] = stdout.trim().split('\n');
+  const auth = createAuth({
+    config: readConfig({ DATABASE_URL, ROWCAST_JWT_SECRET: secret }),
+    observe: () => undefined,
+  });
+  expect((await auth.verify(token)).identity).toMatchObject({ user: 'anna', claims: { customer: '7' } });
 });
