@@ -6,9 +6,9 @@
 -- row, which fires once, at the end, completes the row and sends one NOTIFY.
 --
 -- A line is `ticket operation oid table TAB rest NEWLINE`: the table by its oid, which stays, and by the name that it
--- has then. A statement's ticket is where the write-ahead log stood when it began. It is captured when it ends, after
--- the statements that its triggers ran, so lines are sorted by ticket when they are read: each row's versions then come
--- in the order in which they were made.
+-- has then. A statement's ticket is where the write-ahead log stood when it began; 0 where nothing can be before it. It
+-- is captured when it ends, after the statements that its triggers ran, so lines are sorted by ticket when they are read:
+-- each row's versions then come in the order in which they were made.
 --
 -- The settings, all local to the transaction:
 --   rowcast.begun_<depth>_<oid>  the ticket of the last statement on that table that began at that trigger depth
@@ -28,11 +28,13 @@ do $$ begin perform pg_advisory_xact_lock(hashtext('rowcast'), 0); end $$;
 
 -- ── When a statement begins ────────────────────────────────────────────────────────────────────────────────────
 
--- It runs with the rights and the search path of the writer: so everything is named in full.
+-- It runs with the rights and the search path of the writer: so everything is named in full. Where nothing was captured
+-- yet and no trigger is at work, it needs no ticket: what has none comes first.
 create or replace function rowcast.begin_statement() returns trigger language plpgsql as $$
-declare
-  ticket text := pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, true);
 begin
+  if pg_catalog.pg_trigger_depth() operator(pg_catalog.>) 1 or pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.<>) '' then
+    perform pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, true);
+  end if;
   return new;
 end $$;
 comment on function rowcast.begin_statement() is 'Trigger before each statement on a watched table: takes its ticket.';
@@ -237,41 +239,49 @@ comment on function rowcast.complete(rowcast.log) is 'Completes the transaction'
 --   5  barrier  everyone shares it until his end. The leader waits for it before it is calm again: until then, who was
 --               muted may still come, without a NOTIFY, and what is notified now must not overtake him
 --   6  calm     held: whatever was muted has been read, so commits may be handed on as they are notified
-create or replace function rowcast.telling() returns text language sql as $$
-  select case when not pg_try_advisory_xact_lock_shared(hashtext('rowcast'), 5) then 'read'
-              when not pg_try_advisory_xact_lock_shared(hashtext('rowcast'), 6) then 'changes'
-              when pg_try_advisory_xact_lock_shared(hashtext('rowcast'), 4) then 'read' end
+-- Named in full, as it is run with the search path of the writer.
+create or replace function rowcast.tell(xid xid8, id bigint, body text) returns void language sql as $$
+  select case when not pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 5) then pg_catalog.pg_notify('rowcast', $1::pg_catalog.text)
+              when not pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 6) then pg_catalog.pg_notify('rowcast',
+                case when pg_catalog.octet_length($3) operator(pg_catalog.<) 7900
+                  then pg_catalog.concat($1, ' ', $2, ' ', pg_catalog.to_json(pg_catalog.clock_timestamp()), E'\n', $3) else $1::pg_catalog.text end)
+              when pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 4) then pg_catalog.pg_notify('rowcast', $1::pg_catalog.text) end
 $$;
-comment on function rowcast.telling() is
-  'What the NOTIFY of this transaction tells: its changes; that there is something to read; or null, where it is muted.';
+comment on function rowcast.tell(xid8, bigint, text) is
+  'Sends the NOTIFY of a transaction, unless the leading instance has muted it: with its changes, where they fit and the leader is calm, else that there is something to read.';
+drop function if exists rowcast.telling();
 
-create or replace function rowcast.end_transaction() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+create or replace function rowcast.end_long_transaction(log_row rowcast.log) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  told    text;
-  telling text;
+  done rowcast.log := rowcast.complete(log_row);
+begin
+  perform set_config('rowcast.state', concat('ended ', done.part), true);
+  if done.part > 0 then
+    -- What follows a first part is always told of: the first may have been told before. Equal NOTIFYs of a transaction
+    -- are one.
+    perform pg_notify('rowcast', done.xid::text);
+  else
+    -- Where constraints are immediate, we are within the capture of a statement: others may be around it.
+    perform rowcast.tell(done.xid, done.id, case when done.chunks = 0 and pg_trigger_depth() = 1 then done.body end);
+  end if;
+end $$;
+comment on function rowcast.end_long_transaction(rowcast.log) is
+  'What rowcast.end_transaction does for a transaction of several statements, of many rows or of some time.';
+
+-- It runs with the search path of the writer, as pinning another costs a tenth of a transaction: so everything is named
+-- in full.
+create or replace function rowcast.end_transaction() returns trigger language plpgsql security definer as $$
+declare
+  done pg_catalog.text;
 begin
   -- Most transactions are one statement of few rows: then the row is as it must be.
-  if concat(current_setting('rowcast.state'), pg_trigger_depth()) = 'open1' and clock_timestamp() < new.at + interval '50 ms' then
-    told := concat(set_config('rowcast.state', 'ended 0', true),
-                   case rowcast.telling()
-                     when 'changes' then pg_notify('rowcast', case when octet_length(new.body) < 7900
-                       then concat(new.xid, ' ', new.id, ' ', to_json(clock_timestamp()), E'\n', new.body) else new.xid::text end)
-                     when 'read' then pg_notify('rowcast', new.xid::text)
-                   end);
-    return new;
-  end if;
-
-  new := rowcast.complete(new);
-  perform set_config('rowcast.state', concat('ended ', new.part), true);
-  -- What follows a first part is always told of: the first may have been told before.
-  telling := case when new.part > 0 then 'read' else rowcast.telling() end;
-  if telling = 'changes' and new.chunks = 0 and octet_length(new.body) < 7900 and pg_trigger_depth() = 1 then
-    perform pg_notify('rowcast', concat(new.xid, ' ', new.id, ' ', to_json(clock_timestamp()), E'\n', new.body));
-  elsif telling is not null then
-    -- Too long for a NOTIFY, or a part, with others around it (where constraints are immediate, we are within the
-    -- capture of a statement): to be read from the log. Equal NOTIFYs of a transaction are one.
-    perform pg_notify('rowcast', new.xid::text);
+  if pg_catalog.current_setting('rowcast.state') operator(pg_catalog.=) 'open' and pg_catalog.pg_trigger_depth() operator(pg_catalog.=) 1
+     and pg_catalog.clock_timestamp() operator(pg_catalog.<) (new.at operator(pg_catalog.+) interval '50 ms')
+  then
+    done := pg_catalog.concat(pg_catalog.set_config('rowcast.state', 'ended 0', true), rowcast.tell(new.xid, new.id, new.body));
+  else
+    perform rowcast.end_long_transaction(new);
   end if;
   return new;
 end $$;

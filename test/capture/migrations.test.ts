@@ -59,6 +59,20 @@ describe('migrations', () => {
     await database.query(`${uninstall}; drop table notes`);
   });
 
+  it('over an earlier version: what it pinned on functions goes, and what there is no longer', async () => {
+    await applyMigrations(database.url);
+    const functions = `select p.oid::regprocedure::text as name, prosecdef, proconfig from pg_proc p
+       where pronamespace = 'rowcast'::regnamespace order by 1`;
+    const { rows } = await database.query(functions);
+    await database.query(`
+      create function rowcast.telling() returns text language sql as 'select null';
+      alter function rowcast.end_transaction() set search_path = pg_catalog, pg_temp;
+      alter function rowcast.end_transaction() security invoker`);
+    await applyMigrations(database.url);
+    expect((await database.query(functions)).rows).toEqual(rows);
+    await database.query(uninstall);
+  });
+
   it('while writers write', async () => {
     await applyMigrations(database.url);
     const log = await captured(database);

@@ -125,7 +125,7 @@ describe('a NOTIFY', () => {
   });
 
   it('is skipped only by who shares the barrier before, so that the leader waits for him', async () => {
-    const telling = `select pg_get_functiondef('rowcast.telling()'::regprocedure) as sql`;
+    const telling = `select pg_get_functiondef('rowcast.tell(xid8,bigint,text)'::regprocedure) as sql`;
     const { rows } = await database.query<{ sql: string }>(telling);
     // A writer that found a lock taken stops there for as long as somebody has lock 1.
     await database.query(`create function tried(lock int) returns boolean language plpgsql as $$ begin

@@ -120,6 +120,13 @@ describe('a hostile writer', () => {
       ['pg_current_xact_id', '', 'xid8', 'pg_catalog.pg_current_xact_id()'],
       ['pg_current_wal_insert_lsn', '', 'pg_lsn', 'pg_catalog.pg_current_wal_insert_lsn()'],
       ['strpos', 'text, text', 'int', 'pg_catalog.strpos($1, $2)'],
+      ['hashtext', 'text', 'int', 'pg_catalog.hashtext($1)'],
+      [
+        'pg_try_advisory_xact_lock_shared',
+        'int, int',
+        'boolean',
+        'pg_catalog.pg_try_advisory_xact_lock_shared($1, $2)',
+      ],
     ] as const;
     await writer.query(`
       create table evil.ran (as_role text, what text); grant insert, select on evil.ran to public;
@@ -129,16 +136,19 @@ describe('a hostile writer', () => {
         insert into evil.ran values (current_user, '${name}');
         return ${gives === 'void' ? '' : real}; end $f$`);
     }
-    for (const [symbol, left, right] of [
-      ['=', 'text', 'text'],
-      ['<', 'int', 'int'],
-      ['->', 'jsonb', 'text'],
-      ['-', 'pg_lsn', 'pg_lsn'],
-      ['||', 'text', 'text'],
-    ]) {
-      const gives =
-        symbol === '->' ? 'jsonb' : symbol === '-' ? 'numeric' : symbol === '||' ? 'text' : 'boolean';
-      const name = `op_${gives}_${left}_${right}`;
+    for (const [place, [symbol, left, right, gives]] of [
+      ['=', 'text', 'text', 'boolean'],
+      ['<>', 'text', 'text', 'boolean'],
+      ['=', 'int', 'int', 'boolean'],
+      ['<', 'int', 'int', 'boolean'],
+      ['>', 'int', 'int', 'boolean'],
+      ['<', 'timestamptz', 'timestamptz', 'boolean'],
+      ['+', 'timestamptz', 'interval', 'timestamptz'],
+      ['->', 'jsonb', 'text', 'jsonb'],
+      ['-', 'pg_lsn', 'pg_lsn', 'numeric'],
+      ['||', 'text', 'text', 'text'],
+    ].entries()) {
+      const name = `op_${place}`;
       await writer.query(`
         create function evil.${name}(${left}, ${right}) returns ${gives} language plpgsql as $f$ begin
           insert into evil.ran values (current_user, '${symbol}'); return $1 operator(pg_catalog.${symbol}) $2; end $f$;
