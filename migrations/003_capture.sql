@@ -308,12 +308,21 @@ declare
   line   text;
   lines  text := '';
 begin
-  -- The quick path: the first statement of the transaction that is captured, of so few rows that they fit a NOTIFY;
-  -- 300 never do. Where there is no such key any more, the lines are null. Written for few nodes in the plan, as
+  -- The quick path: the first statement of the transaction that is captured, of one row; else of so few rows that they
+  -- fit a NOTIFY, which 300 never do. Not where there is no such key any more. Written for few nodes in the plan, as
   -- starting the executor is most of what it costs: the columns of the log are all given, in their order.
   -- CASE, as the planner may turn an AND around.
   if concat(current_setting('rowcast.state', true), pg_trigger_depth(), tg_nargs, current_setting('transaction_isolation')) = '11read committed'
   then
+    insert into rowcast.log (slot, id, xid, part, at, chunks, body)
+      select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), 0, clock_timestamp(), 0,
+             format(E'0 i %s %s\t"key":%s,"new":%s\n', tg_relid, tg_relid::regclass, jsonb_set('{}', tg_argv, n.j #> tg_argv), n.j)
+        from (select to_jsonb(n.*) as j from new_rows n offset 0) n
+       where not exists (select from new_rows offset 1)
+         and case when jsonb_exists_all(n.j, tg_argv) then set_config('rowcast.state', 'open', true) = 'open' end;
+    if found then
+      return new;
+    end if;
     insert into rowcast.log (slot, id, xid, part, at, chunks, body)
       select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), 0, clock_timestamp(), 0, few.lines
         from (select string_agg(concat('0 i ', tg_relid, ' ', tg_relid::regclass, E'\t"key":') || jsonb_set('{}', tg_argv, n.j #> tg_argv)::text
@@ -360,12 +369,15 @@ begin
   if concat(current_setting('rowcast.state', true), pg_trigger_depth(), tg_nargs, current_setting('transaction_isolation')) = '11read committed'
   then
     insert into rowcast.log (slot, id, xid, part, at, chunks, body)
-      select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), 0, clock_timestamp(), 0, one.line
-        from (select count(*), string_agg(concat('0 u ', tg_relid, ' ', tg_relid::regclass, E'\t"key":') || jsonb_set('{}', tg_argv, n.j #> tg_argv)::text
-                                          || concat(',"new":', n.j, ',"old":') || rowcast.changed(o.j, n.j)::text || E'\n', '')
-                               filter (where o.j #> tg_argv = n.j #> tg_argv) as line
-                from (select to_jsonb(o.*) as j from old_rows o limit 2) o, (select to_jsonb(n.*) as j from new_rows n limit 2) n) one
-       where case when one.count = 1 and one.line <> '' then set_config('rowcast.state', 'open', true) = 'open' end;
+      select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), 0, clock_timestamp(), 0,
+             format(E'0 u %s %s\t"key":%s,"new":%s,"old":%s\n', tg_relid, tg_relid::regclass, jsonb_set('{}', tg_argv, one.new #> tg_argv), one.new, one.changed)
+        from (select n.j as new,
+                     case when o.j #> tg_argv = n.j #> tg_argv
+                          then (select jsonb_object_agg(e.key, e.value) from jsonb_each(o.j) e where e.value::text <> (n.j -> e.key)::text) end as changed
+                from (select to_jsonb(o.*) as j from old_rows o offset 0) o, (select to_jsonb(n.*) as j from new_rows n offset 0) n
+               where not exists (select from (select from old_rows union all select from new_rows) every offset 2)
+              offset 0) one
+       where case when one.changed is not null then set_config('rowcast.state', 'open', true) = 'open' end;
     if found then
       return new;
     end if;

@@ -93,6 +93,15 @@ describe('partitioned tables', () => {
     ]);
   });
 
+  it('a row that moves to where a trigger drops it, beside one that stays', async () => {
+    await log.writer.query(`insert into t values (1, 'a'), (2, 'b');
+      create function s.drop_it() returns trigger language plpgsql as $$ begin return null; end $$;
+      create trigger dropping before insert on high_1 for each row execute function s.drop_it()`);
+    expect(
+      brief(await log.changes(`update t set v = 'c', id = case id when 1 then 101 else id end`)),
+    ).toEqual(['delete 1', 'update 2 c']);
+  });
+
   it('a partition attached later, one created later, one detached', async () => {
     await log.writer.query(`
       create table later (id int primary key, v text); insert into later values (301, 'old');
