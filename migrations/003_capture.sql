@@ -31,9 +31,11 @@ do $$ begin perform pg_advisory_xact_lock(hashtext('rowcast'), 0); end $$;
 -- It runs with the rights and the search path of the writer: so everything is named in full. Where nothing was captured
 -- yet and no trigger is at work, it needs no ticket: what has none comes first.
 create or replace function rowcast.begin_statement() returns trigger language plpgsql as $$
+declare
+  ticket pg_catalog.text;
 begin
   if pg_catalog.pg_trigger_depth() operator(pg_catalog.>) 1 or pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.<>) '' then
-    perform pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, true);
+    ticket := pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, true);
   end if;
   return new;
 end $$;
