@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { createDatabase } from './harness/database.ts';
+import { until } from './harness/facts.ts';
 import { type Program, type ProgramOptions, startProgram } from './harness/program.ts';
 import { startServer } from './harness/server.ts';
 import { connect, type Socket } from './harness/socket.ts';
@@ -106,7 +107,10 @@ describe('dev', () => {
     releases.push(server.dispose);
     const { program, address } = await startDev({ env: { DATABASE_URL: server.url } });
     const socket = await subscriber(address);
+    const calm = `select from pg_locks where locktype = 'advisory' and objid = 6 and granted`;
     for (const round of [1, 2]) {
+      // What it reads as leader is read: one that fails has a line of its own.
+      await until(async () => (await server.query(calm)).rows.length === 1, { what: 'it is calm' });
       await server.stop();
       await program.said(new RegExp(`(PostgreSQL is gone: \\S[^]*){${round}}`));
       await server.start();
