@@ -239,6 +239,38 @@ describe('the join', () => {
     }
   });
 
+  it('has the rows of its moment where the table is truncated meanwhile', async () => {
+    await database.query('truncate item; insert into item values (1, 1)');
+    const [writer, truncating] = [await database.client(), await database.client()];
+    const waiting = async (what: string) => {
+      const { rows } = await database.query(
+        `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query ~ $1`,
+        [what],
+      );
+      return rows.length === 1;
+    };
+    try {
+      // The truncate waits for the update, and the snapshot for the truncate.
+      await writer.query('begin; update item set version = 2');
+      const truncated = truncating.query('truncate item');
+      await until(() => waiting('^truncate'), { what: 'the truncate waits' });
+      const socket = await instance.client();
+      socket.send({ type: 'subscribe', id: 'a', topic: 'item', snapshot: true });
+      await until(() => waiting('(lock table|from "public"."item")'), { what: 'the snapshot waits' });
+      await writer.query('commit');
+      await truncated;
+      const { rows } = await socket.next('snapshot');
+      await database.query('insert into item values (2, 1)');
+      await socket.next('change', ({ changes }) => JSON.stringify(changes).includes('"insert"'));
+      const changes = socket.frames.flatMap(({ changes: of = [] }) => of as { op: string; key?: unknown }[]);
+      expect([rows, changes.map(({ op, key }) => [op, key])]).toEqual([[], [['insert', { id: 2 }]]]);
+      await socket.close();
+    } finally {
+      await writer.end();
+      await truncating.end();
+    }
+  });
+
   it('tells with live where it is, whatever came since the moment of the rows', async () => {
     let writing = true;
     const writer = (async () => {

@@ -58,24 +58,24 @@ function nameOf({ schema, name }: WatchedTable): string {
 export function createRowReader(pool: pg.Pool, statementTimeoutMs: number): RowReader {
   const begin = `${SETTINGS}; set local statement_timeout = ${Math.floor(statementTimeoutMs)}`;
   return {
-    read: (request, onPage) =>
-      inTransaction(pool, begin, async (client) => {
+    read: (request, onPage) => {
+      const name = nameOf(request.table);
+      // Locked before the moment is taken: a table that is truncated or rewritten after it has no rows of then.
+      const locked = `${begin}; lock table ${name} in access share mode`;
+      return inTransaction(pool, locked, async (client) => {
         const { snapshot, stream } = await momentOf(client);
+        const { rows } = await client.query<{ same: boolean }>(SAME, [name, request.table.relation]);
+        if (!rows[0]?.same) return null;
         const { text, values } = selectOf(request);
         await client.query(`declare wanted no scroll cursor for ${text}`, values);
-        // Asked now that the cursor's lock keeps the name where it is.
-        const { rows } = await client.query<{ same: boolean }>(SAME, [
-          nameOf(request.table),
-          request.table.relation,
-        ]);
-        if (!rows[0]?.same) return null;
         for (;;) {
           const page = await client.query<{ row: string }>(`fetch ${PAGE_ROWS} from wanted`);
           if (page.rows.length > 0) await onPage(page.rows.map(({ row: json }) => json));
           if (page.rows.length < PAGE_ROWS) break;
         }
         return { snapshot, stream };
-      }),
+      });
+    },
   };
 }
 
