@@ -111,7 +111,25 @@ function verifierOf(
   if (jwksUrl === undefined) return null;
   const keys = createRemoteJWKSet(new URL(jwksUrl), { ...JWKS, cooldownDuration });
   const algorithms = ['RS256', 'ES256', 'EdDSA', 'Ed25519'];
-  return (token, options) => jwtVerify(token, keys, { ...options, algorithms });
+  return async (token, options) => {
+    const checks = { ...options, algorithms };
+    try {
+      return await jwtVerify(token, keys, checks);
+    } catch (error) {
+      if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
+      // It does not say by which of them it is signed.
+      for await (const key of error) {
+        const verified = await jwtVerify(token, key, checks).catch(unlessOtherKey);
+        if (verified !== null) return verified;
+      }
+      throw new errors.JWSSignatureVerificationFailed();
+    }
+  };
+}
+
+function unlessOtherKey(error: unknown): null {
+  if (error instanceof errors.JWSSignatureVerificationFailed) return null;
+  throw error;
 }
 
 function refusalOf(error: unknown): TokenError {
@@ -125,7 +143,7 @@ function refusalOf(error: unknown): TokenError {
   }
   if (error instanceof errors.JWSSignatureVerificationFailed)
     return refuse('signature', 'the token is not signed with the key of this service');
-  if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys)
+  if (error instanceof errors.JWKSNoMatchingKey)
     return refuse('signature', 'the token is signed with a key that is not among the published ones');
   if (error instanceof errors.JOSEAlgNotAllowed)
     return refuse('signature', 'the token is signed by another algorithm than this service takes');

@@ -192,7 +192,7 @@ export class Session implements SubscribingClient {
   }
 
   #handle(frame: () => void): void {
-    if (this.#state !== 'open' && !this.#caller?.early) return;
+    if (this.#state === 'closing' || this.#state === 'closed') return;
     try {
       frame();
     } catch (thrown) {

@@ -180,6 +180,22 @@ describe('a token by published keys', () => {
     await expect(verify(old)).rejects.toMatchObject(refused('not among the published ones'));
   });
 
+  it('is checked by each of them where it does not say by which', async () => {
+    const made = await Promise.all(
+      ['ES256', 'ES256', 'ES256'].map((alg) => generateKeyPair(alg, { extractable: true })),
+    );
+    const { url } = await serveKeys(
+      await Promise.all(
+        made.slice(0, 2).map(async ({ publicKey }) => ({ ...(await exportJWK(publicKey)), alg: 'ES256' })),
+      ),
+    );
+    const { verify } = authOf({ ROWCAST_JWKS_URL: url });
+    const tokens = await Promise.all(made.map(({ privateKey }) => sign(privateKey, 'ES256')));
+    for (const token of tokens.slice(0, 2))
+      expect(await verify(token)).toMatchObject({ identity: { user: '42' } });
+    await expect(verify(tokens[2] ?? '')).rejects.toMatchObject(refused('not signed'));
+  });
+
   it('does not have them fetched by whoever sends many that are unknown', async () => {
     const { url, fetched } = await serveKeys([]);
     const { verify } = authOf({ ROWCAST_JWKS_URL: url });

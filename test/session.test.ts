@@ -4,6 +4,7 @@ import { ProtocolError } from '../src/protocol.ts';
 import { type Endpoint, inserted, startEndpoint } from './harness/endpoint.ts';
 import { until } from './harness/facts.ts';
 import type { Socket } from './harness/socket.ts';
+import { connect } from './harness/socket.ts';
 
 let endpoint: Endpoint;
 beforeEach(async () => {
@@ -369,6 +370,37 @@ describe('catching up', () => {
       await socket.next('change');
     } finally {
       other.close();
+    }
+  });
+});
+
+describe('another token', () => {
+  it('holds for what is being subscribed to as well', async () => {
+    const claimsOf: Record<string, Record<string, string>> = { wide: { team: 'a' }, narrow: {} };
+    const scoped = await startEndpoint({
+      verify: async (token) => ({
+        identity: { user: 'anna', claims: claimsOf[token] ?? {} },
+        expiresAtMs: null,
+      }),
+      filters: async (parsed) => ({ parsed, matcher: { conditions: [], types: '' } }),
+    });
+    try {
+      const table = 'public.ours';
+      scoped.tables.set(table, { relation: 9, table, access: 'scoped', scope: { team: 'team' } });
+      const socket = await connect(`${scoped.url}?token=wide`);
+      await socket.next('welcome');
+      let goOn = () => {};
+      scoped.look = () => new Promise((resolve) => (goOn = resolve));
+      socket.send({ type: 'subscribe', id: 'a', topic: 'ours' });
+      socket.send({ type: 'auth', id: 'b', token: 'narrow' });
+      await socket.next('authenticated');
+      scoped.look = async () => undefined;
+      goOn();
+      expect(await socket.next('error')).toMatchObject({ id: 'a', code: 'bad_topic' });
+      expect(scoped.hub.subscriptions).toBe(0);
+      await socket.close();
+    } finally {
+      scoped.close();
     }
   });
 });

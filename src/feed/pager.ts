@@ -8,7 +8,7 @@ import { linesIn, type Page, readLines } from '../commit.ts';
 import { type Observe, reasonOf } from '../observation.ts';
 import { type Position, withPartial } from '../position.ts';
 import type { LoggedCommit } from '../postgres/log.ts';
-import { pagesIn, pagesOf, type RawPage, utc } from './pages.ts';
+import { pagesIn, pagesOf, type RawPage } from './pages.ts';
 
 /** A commit as a NOTIFY tells of it; without a body it is to be read from the log. */
 export interface NotifiedCommit {
@@ -52,7 +52,7 @@ export function readNotification(payload: string, observe: Observe): NotifiedCom
   if (XID.test(xid)) {
     if (end < 0 && id === '') return { xid: BigInt(xid), id: 0n, at: '', body: null };
     if (end > 0 && XID.test(id) && at.length > 2) {
-      return { xid: BigInt(xid), id: BigInt(id), at: utc(at.slice(1, -1)), body: payload.slice(end + 1) };
+      return { xid: BigInt(xid), id: BigInt(id), at: at.slice(1, -1), body: payload.slice(end + 1) };
     }
   }
   observe({

@@ -4,6 +4,7 @@
  * Question and answers are announcements: they go through the log, and so reach every instance, however they hear.
  * It promises an answer within a deadline, which says how many instances are missing from it.
  */
+import { z } from 'zod';
 import { type Observe, reasonOf } from '../observation.ts';
 
 /** A client that is connected. */
@@ -52,14 +53,23 @@ export interface RollCallOptions {
   deadlineMs?: number;
 }
 
-type Question = { readonly list: ListRequest } | { readonly disconnect: Whom };
-interface Answer {
-  readonly sessions: SessionInfo[];
-  readonly disconnected: number;
-}
-type Announcement =
-  | { readonly ask: string; readonly by: string; readonly question: Question }
-  | { readonly answers: string; readonly to: string; readonly answer: Answer };
+const whom = z.union([z.object({ session: z.string() }), z.object({ user: z.string() })]);
+const list = z.object({ user: z.string().nullable(), after: z.string().nullable(), limit: z.number() });
+const question = z.union([z.object({ list }), z.object({ disconnect: whom })]);
+const session = z.object({
+  id: z.string(),
+  user: z.string().nullable(),
+  transport: z.string(),
+  since: z.string(),
+  subscriptions: z.number(),
+});
+const answer = z.object({ sessions: z.array(session), disconnected: z.number() });
+const announcement = z.union([
+  z.object({ ask: z.string(), by: z.string(), question }),
+  z.object({ answers: z.string(), to: z.string(), answer }),
+]);
+type Question = z.output<typeof question>;
+type Answer = z.output<typeof answer>;
 
 const DEADLINE_MS = 3_000;
 
@@ -68,29 +78,29 @@ export function createRollCall(options: RollCallOptions): RollCall {
   const self = newId();
   const waiting = new Map<string, (answer: Answer) => void>();
 
-  function tell(announcement: Announcement): Promise<void> {
-    return announce(JSON.stringify(announcement));
+  function tell(what: z.output<typeof announcement>): Promise<void> {
+    return announce(JSON.stringify(what));
   }
 
-  function answerTo(question: Question): Answer {
-    if ('list' in question) return { sessions: local.list(question.list), disconnected: 0 };
-    return { sessions: [], disconnected: local.disconnect(question.disconnect) };
+  function answerTo(asked: Question): Answer {
+    if ('list' in asked) return { sessions: local.list(asked.list), disconnected: 0 };
+    return { sessions: [], disconnected: local.disconnect(asked.disconnect) };
   }
 
-  async function ask(question: Question): Promise<{ answers: Answer[]; missing: number }> {
+  async function ask(asked: Question): Promise<{ answers: Answer[]; missing: number }> {
     const expected = await instances();
     const id = newId();
-    const answers = [answerTo(question)];
+    const answers = [answerTo(asked)];
     let timer: NodeJS.Timeout | undefined;
     try {
       await new Promise<void>((resolve, reject) => {
         const look = () => answers.length >= expected && resolve();
-        waiting.set(id, (answer) => {
-          answers.push(answer);
+        waiting.set(id, (given) => {
+          answers.push(given);
           look();
         });
         timer = setTimeout(resolve, deadlineMs);
-        if (expected > 1) tell({ ask: id, by: self, question }).catch(reject);
+        if (expected > 1) tell({ ask: id, by: self, question: asked }).catch(reject);
         look();
       });
     } finally {
@@ -103,7 +113,7 @@ export function createRollCall(options: RollCallOptions): RollCall {
   return {
     async list(request) {
       const { answers, missing } = await ask({ list: request });
-      const sessions = answers.flatMap((answer) => answer.sessions).sort((a, b) => (a.id < b.id ? -1 : 1));
+      const sessions = answers.flatMap(({ sessions }) => sessions).sort((a, b) => (a.id < b.id ? -1 : 1));
       return { sessions: sessions.slice(0, request.limit), missing };
     },
     async disconnect(whom) {
@@ -111,16 +121,26 @@ export function createRollCall(options: RollCallOptions): RollCall {
       return { disconnected: answers.reduce((sum, { disconnected }) => sum + disconnected, 0), missing };
     },
     onAnnounced(text) {
-      // The log is ours alone.
-      const announcement: Announcement = JSON.parse(text);
-      if ('answers' in announcement) {
-        if (announcement.to === self) waiting.get(announcement.answers)?.(announcement.answer);
-      } else if (announcement.by !== self) {
-        const { ask: id, by, question } = announcement;
-        tell({ answers: id, to: by, answer: answerTo(question) }).catch((error: unknown) =>
+      const read = announcement.safeParse(parsed(text));
+      if (!read.success) {
+        // An instance of another version, or whoever writes to the log besides.
+        observe({ type: 'feed.malformed', what: `an announcement of ${text.length} characters` });
+      } else if ('answers' in read.data) {
+        if (read.data.to === self) waiting.get(read.data.answers)?.(read.data.answer);
+      } else if (read.data.by !== self) {
+        const { ask: id, by } = read.data;
+        tell({ answers: id, to: by, answer: answerTo(read.data.question) }).catch((error: unknown) =>
           observe({ type: 'message.failed', messages: 1, error: reasonOf(error) }),
         );
       }
     },
   };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }

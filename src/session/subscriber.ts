@@ -4,7 +4,7 @@
  * It promises that what `subscribed` says is true in the turn in which it is sent, that no topic stays held after
  * the session, and that a client hears nothing that it may not.
  */
-import { changed, type HeldTopic, keyOf } from '../hub/resolved.ts';
+import { changed, type HeldTopic, keyOf, type Resolved } from '../hub/resolved.ts';
 import type { Identity } from '../identity.ts';
 import {
   encode,
@@ -47,7 +47,7 @@ export class Subscriber {
       this.#checkRoom(id);
       const request = since !== undefined ? { since } : snapshot !== undefined ? { snapshot } : undefined;
       subscription = this.#subscriptions.add(id, topic);
-      const resolved = await topics.resolve(topic, this.#client.identity);
+      const resolved = await this.#resolve(topic);
       // Unsubscribed or gone meanwhile: no one is to be answered, and nothing was held yet.
       if (subscription.hasEnded) return;
       subscription.topic = topics.hold(resolved);
@@ -105,7 +105,7 @@ export class Subscriber {
       const { topic, wanted, id } = subscription;
       if (topic === null || (of !== undefined && !of.has(topic))) continue;
       try {
-        const now = await this.#host.topics.resolve(wanted, this.#client.identity);
+        const now = await this.#resolve(wanted);
         if (keyOf(now) !== topic.key) throw changed(topic);
       } catch (thrown) {
         if (subscription.hasEnded) continue;
@@ -118,6 +118,15 @@ export class Subscriber {
       }
     }
     return complete;
+  }
+
+  /** For who the client is when it is done: another token may have come meanwhile. */
+  async #resolve(topic: string): Promise<Resolved> {
+    for (;;) {
+      const { identity } = this.#client;
+      const resolved = await this.#host.topics.resolve(topic, identity);
+      if (identity === this.#client.identity) return resolved;
+    }
   }
 
   #checkRoom(id: string): void {

@@ -32,7 +32,7 @@ export interface Endpoint {
 }
 
 export interface EndpointOptions
-  extends Partial<Pick<HubOptions<ReadableTable>, 'catchUp' | 'filters' | 'delay'>> {
+  extends Partial<Pick<HubOptions<ReadableTable>, 'catchUp' | 'filters' | 'delay' | 'verify'>> {
   limits?: Partial<HubOptions<ReadableTable>['limits']>;
   origins?: readonly string[];
   maxFrameBytes?: number;
