@@ -17,6 +17,8 @@ export interface Node {
   readonly url: string;
   /** What `/metrics` says; the last that could be had where it does not answer. */
   metrics(): Promise<NodeMetrics>;
+  /** Whether `/readyz` says that it is by NATS. */
+  byNats(): Promise<boolean>;
   /** Ends it with SIGTERM, as an orchestrator does, or with SIGKILL, as a fault does. */
   end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void>;
   /** Why it ended, though nobody told it to; null while it has not. */
@@ -67,6 +69,10 @@ function nodeOf(program: Program, address: string): Node {
       }
       return last;
     },
+    byNats: () =>
+      fetch(`${address}/readyz`, { signal: AbortSignal.timeout(1_000) })
+        .then(async (response) => (await response.text()).includes('"bus":"nats"'))
+        .catch(() => false),
     get died() {
       return died;
     },

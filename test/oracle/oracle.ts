@@ -47,6 +47,7 @@ export interface OracleReport extends FollowerStats {
   fallbacks: number;
 }
 
+const HEARD_AT_THE_END = 20;
 /** Instances that start at the same time. */
 const AT_ONCE = 4;
 
@@ -91,6 +92,7 @@ export async function runOracle(options: OracleOptions): Promise<OracleReport> {
     const written = (await Promise.all(writers)).reduce((sum, n) => sum + n, 0);
     const broken = await faults;
     await Promise.all(following);
+    if (options.byNats) await hearByNats(postgres, nodes);
     await compare(postgres, followers);
     await open;
     for (const node of nodes) {
@@ -129,6 +131,26 @@ async function natsByProxies() {
       await server.stop();
     },
   };
+}
+
+/** Once nothing breaks any more, all take to NATS again, and hear by it what is written then. */
+async function hearByNats(postgres: World['postgres'], nodes: World['nodes']): Promise<void> {
+  const living = nodes.filter((node) => node !== null);
+  await until(async () => (await Promise.all(living.map((node) => node.byNats()))).every(Boolean), {
+    timeoutMs: 30_000,
+    what: 'all instances are by NATS',
+  });
+  const heard = async () => (await Promise.all(living.map((node) => node.metrics()))).map((of) => of.heard);
+  const before = await heard();
+  for (let n = 0; n < HEARD_AT_THE_END; n++) await postgres.query(`insert into aside default values`);
+  // The leader hears by itself.
+  await until(
+    async () => {
+      const more = (await heard()).map((count, n) => count - (before[n] ?? 0));
+      return more.filter((count) => count >= HEARD_AT_THE_END).length >= living.length - 1;
+    },
+    { timeoutMs: 20_000, what: 'all others hear by NATS what is written' },
+  );
 }
 
 /** Keeps a follower connected. */
