@@ -12,14 +12,12 @@ import { overRows, parseOrder, type RowsOptions } from './catch-up/order.ts';
 import { FULL_BYTES, type Replay } from './catch-up/replay.ts';
 import { Track } from './catch-up/track.ts';
 import { linesIn } from './commit.ts';
-import { withoutReused } from './feed/restart.ts';
 import type { Feed } from './feed.ts';
 import type { HeldTopic } from './hub/resolved.ts';
 import { type Observe, reasonOf } from './observation.ts';
 import { readCursor, spellCursor } from './position/cursor.ts';
 import { contains, includes, positionAt, withCommit } from './position.ts';
 import type { WatchedTable } from './postgres/catalog.ts';
-import type { LogReader } from './postgres/log.ts';
 import type { RowReader } from './postgres/rows.ts';
 import { encode, encodeSnapshot, ProtocolError, type ResetReason } from './protocol.ts';
 import type { Ring, RingCommit } from './ring.ts';
@@ -29,7 +27,6 @@ import type { Subscription } from './session/subscriptions.ts';
 
 export interface CatchUpOptions {
   feed: Pick<Feed, 'position' | 'stream' | 'restartedAtUs' | 'advance'>;
-  log: Pick<LogReader, 'reusedFrom'>;
   ring: Pick<Ring, 'missing'>;
   router: Pick<Router, 'select' | 'settled'>;
   replay: Replay;
@@ -49,7 +46,7 @@ const MAX_INEXACT = 256;
 const DRAIN_MS = 30_000;
 
 export function createCatchUp(options: CatchUpOptions): CatchUp {
-  const { feed, log, ring, router, replay, rows, tables, onStale, observe, limits } = options;
+  const { feed, ring, router, replay, rows, tables, onStale, observe, limits } = options;
 
   /** Brings a track to the ring, out of the ring, and live. */
   async function join(track: Track): Promise<ResetReason | null> {
@@ -62,7 +59,7 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
         continue;
       }
       const missing = ring.missing(track.cursor, track.position);
-      if (missing === null || (!missing.exact && missing.commits.length > MAX_INEXACT)) {
+      if (missing === null || (!missing.exact && (missing.commits.length > MAX_INEXACT || isOld(track)))) {
         source = 'log';
         advanced = false;
         const end = await replay.run(track);
@@ -104,6 +101,11 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
       return null;
     }
     return null;
+  }
+
+  /** From before a restart of the server: what it takes for over may have been given anew. A read of the log can tell. */
+  function isOld({ position }: Track): boolean {
+    return position.snapshot.atUs < feed.restartedAtUs;
   }
 
   function goLive(track: Track, source: 'ring' | 'log'): void {
@@ -149,13 +151,8 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
     topic: HeldTopic,
     since: string,
   ): Promise<void> {
-    const { stream, position: known } = readCursor(since);
+    const { stream, position } = readCursor(since);
     const table = topic.kind === 'table' ? await tableOf(topic) : null;
-    // From before a restart of the server; its spelling may be known to the ring all the same.
-    const position = await withoutReused(known, {
-      restartedAtUs: feed.restartedAtUs,
-      reusedFrom: log.reusedFrom,
-    });
     if (subscription.hasEnded) return;
     client.send(encode({ type: 'subscribed', id: subscription.id, topic: topic.name, cursor: since }));
     const track = new Track(client, subscription, topic.name, router.select(topic.key), {

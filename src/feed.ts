@@ -218,9 +218,10 @@ export function createFeed(options: FeedOptions): Feed {
     onNotification(payload) {
       const commit = readNotification(payload, observe);
       if (commit === null) return;
-      // Parts of it may still be missing where it came inline, none where a snapshot sees it.
-      const { known } = place;
-      if (known !== null && partsIn(known, commit.xid) === Number.POSITIVE_INFINITY) return;
+      // Parts of it may still be missing where it came inline, none where a snapshot sees it. While the log is to be
+      // read, that may be one from before a restart of the server, which has given the id anew.
+      const isKnown = state === 'live' && !reads.busy;
+      if (isKnown && partsIn(place.position(), commit.xid) === Number.POSITIVE_INFINITY) return;
       if (commit.body !== null && waiting.add(commit)) return;
       // It is in the log, and so is all that waits: one read brings them in order.
       waiting.take();

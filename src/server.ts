@@ -157,13 +157,11 @@ async function start(
     say: (word) => void fleet.say(word),
     isToldSnapshots: () => fleet.toldSnapshots,
   });
-  const catchUpLog = createLogReader(catchUpPool);
   const catchUp = createCatchUp({
     feed,
     ring,
     router,
-    log: catchUpLog,
-    replay: createReplay(catchUpLog),
+    replay: createReplay(createLogReader(catchUpPool)),
     rows: createRowReader(catchUpPool, STATEMENT_TIMEOUT_MS),
     tables: catalog,
     onStale: lookAgain,

@@ -6,6 +6,7 @@
  */
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { pagesOf } from '../feed/pages.ts';
+import { withoutReused } from '../feed/restart.ts';
 import {
   isPruned,
   leastOf,
@@ -104,10 +105,13 @@ export function createReplay(log: LogReader): Replay {
           position: leastOf([...members].map(({ track }) => track.position)),
           first: first === undefined ? [] : [first],
         }),
-        ({ prunedXid, stream, snapshot: now }) => {
+        async (start) => {
+          const { prunedXid, stream, snapshot: now } = start;
           for (const member of [...members]) {
-            if (member.track.stream !== stream) leave(member, 'stream changed');
-            else if (isPruned(member.track.position, prunedXid, now)) leave(member, 'pruned');
+            const { track } = member;
+            if (track.stream !== stream) leave(member, 'stream changed');
+            else if (isPruned(track.position, prunedXid, now)) leave(member, 'pruned');
+            else track.moveTo(await withoutReused(track.position, start));
           }
           return members.size > 0;
         },

@@ -55,8 +55,6 @@ export interface LogReader {
     begin: (start: ReadStart) => boolean | Promise<boolean>,
     each: (commit: LoggedCommit, snapshot: Snapshot) => Promise<boolean>,
   ): Promise<Snapshot>;
-  /** The same as of a read, without one. */
-  reusedFrom(snapshot: Snapshot): Promise<bigint | null>;
 }
 
 /**
@@ -144,7 +142,7 @@ export async function momentOf(client: pg.ClientBase): Promise<Omit<ReadStart, '
   };
 }
 
-async function reusedFrom(client: pg.ClientBase | pg.Pool, seen: Snapshot): Promise<bigint | null> {
+async function reusedFrom(client: pg.ClientBase, seen: Snapshot): Promise<bigint | null> {
   const from = seen.xmax > REUSED_IDS ? seen.xmax - REUSED_IDS : 0n;
   const { rows } = await client.query<{ xid: string }>(REUSED, [
     from.toString(),
@@ -210,7 +208,6 @@ export function createLogReader(pool: pg.Pool): LogReader {
   }
 
   return {
-    reusedFrom: (snapshot) => reusedFrom(pool, snapshot),
     read: (from, begin, each) => inTransaction(pool, BEGIN, (client) => readAll(client, from, begin, each)),
   };
 }
