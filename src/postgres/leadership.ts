@@ -100,6 +100,8 @@ export function createLeadership(options: LeadershipOptions): Leadership {
       const done = waiting.finally(() => {
         over = true;
       });
+      // It may fail while nobody waits for it.
+      done.catch(reasonOf);
       while (!over) {
         await options.pool.query('select pg_cancel_backend($1)', [current.backendPid]).catch(reasonOf);
         await Promise.race([done, sleep(BREAK_AGAIN_MS)]);
