@@ -108,7 +108,7 @@ begin
   elsif kind.relpersistence <> 'p' then
     raise exception 'rowcast.watch: % is temporary or unlogged', relation
       using errcode = 'wrong_object_type', hint = 'Such a table is emptied without a trace. ALTER TABLE … SET LOGGED first.';
-  elsif kind.nspname in ('rowcast', 'pg_catalog', 'information_schema') then
+  elsif kind.nspname in ('rowcast', 'pg_catalog', 'information_schema') and (kind.nspname, kind.relname) <> ('rowcast', 'presence') then
     raise exception 'rowcast.watch: % is %''s own', relation, case kind.nspname when 'rowcast' then 'rowcast' else 'PostgreSQL' end
       using errcode = 'wrong_object_type', hint = 'Watch tables of your own.';
   elsif rowcast.root(relation) <> relation then
@@ -182,7 +182,7 @@ begin
       using errcode = 'invalid_name', hint = 'Rename the schema, table or column (ALTER … RENAME), or leave the column out.';
   end if;
 
-  if access is null or access not in ('public', 'authenticated', 'scoped') then
+  if access is null or access not in ('public', 'authenticated', 'scoped') and not (access = 'channel' and kind.nspname = 'rowcast') then
     raise exception 'rowcast.watch: access % is none of public, authenticated, scoped', coalesce(quote_literal(access), 'null')
       using errcode = 'invalid_parameter_value', hint = 'public: anyone may read the table; authenticated: whoever has a valid token; scoped: the rows that a scope gives.';
   elsif (access = 'scoped') <> (scope is not null) then

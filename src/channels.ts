@@ -3,7 +3,8 @@
  *
  * A rule is `pattern:rights`. In a pattern `*` stands for any characters and `{claim}` for what the client's token
  * claims; one that begins with `@` is of users, whom clients may send private messages. Rights are `join`, `publish`
- * or both, and `public` for clients without a token, joined by `+`. What no rule allows is not allowed.
+ * or both, `presence` for who joins to be seen there and to see who else is, and `public` for clients without a token,
+ * joined by `+`. What no rule allows is not allowed.
  */
 import { type Identity, valuesOf } from './identity.ts';
 
@@ -11,6 +12,8 @@ export interface ChannelRule {
   readonly pattern: Pattern;
   readonly join: boolean;
   readonly publish: boolean;
+  /** Whoever joins is seen there, and sees who else is. */
+  readonly presence: boolean;
   /** For clients without a token as well. */
   readonly public: boolean;
 }
@@ -21,11 +24,13 @@ type Pattern = readonly (string | { readonly any: true } | { readonly claim: str
 export interface Channels {
   mayJoin(channel: string, identity: Identity | null): boolean;
   mayPublish(channel: string, identity: Identity | null): boolean;
+  /** Whether who is subscribed to the channel is seen there, and sees who else is. */
+  isPresent(channel: string, identity: Identity | null): boolean;
   /** Whether a private message may be sent to the user. */
   maySend(user: string, identity: Identity | null): boolean;
 }
 
-const RIGHTS = ['join', 'publish', 'public'] as const;
+const RIGHTS = ['join', 'publish', 'presence', 'public'] as const;
 
 /** Reads one rule; undefined for what is none. */
 export function parseChannelRule(text: string): ChannelRule | undefined {
@@ -37,11 +42,17 @@ export function parseChannelRule(text: string): ChannelRule | undefined {
     .map((word) => word.trim().toLowerCase());
   if (pattern === undefined || rights.some((word) => !RIGHTS.some((known) => known === word)))
     return undefined;
-  const [join, publish, isPublic] = RIGHTS.map((known) => rights.includes(known));
-  if (!join && !publish) return undefined;
+  const [join, publish, presence, isPublic] = RIGHTS.map((known) => rights.includes(known));
+  if (!join && (!publish || presence)) return undefined;
   // An inbox is its user's own, whoever may send to it.
   if (join && pattern[0] !== undefined && String(pattern[0]).startsWith('@')) return undefined;
-  return { pattern, join: join === true, publish: publish === true, public: isPublic === true };
+  return {
+    pattern,
+    join: join === true,
+    publish: publish === true,
+    presence: presence === true,
+    public: isPublic === true,
+  };
 }
 
 function parsePattern(text: string): Pattern | undefined {
@@ -70,7 +81,7 @@ function decode(text: string): string | undefined {
 }
 
 export function createChannels(rules: readonly ChannelRule[]): Channels {
-  function allows(right: 'join' | 'publish', name: string, identity: Identity | null): boolean {
+  function allows(right: 'join' | 'publish' | 'presence', name: string, identity: Identity | null): boolean {
     return rules.some(
       (rule) => rule[right] && (rule.public || identity !== null) && matches(rule.pattern, name, identity),
     );
@@ -80,6 +91,7 @@ export function createChannels(rules: readonly ChannelRule[]): Channels {
     // A channel's own name may begin with an @, and is none of a user.
     mayJoin: (channel, identity) => !channel.startsWith('@') && allows('join', channel, identity),
     mayPublish: (channel, identity) => !channel.startsWith('@') && allows('publish', channel, identity),
+    isPresent: (channel, identity) => !channel.startsWith('@') && allows('presence', channel, identity),
     maySend: (user, identity) => allows('publish', `@${user}`, identity),
   };
 }

@@ -8,12 +8,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Page } from './commit.ts';
 import { drainSessions } from './hub/draining.ts';
+import type { Presence } from './hub/presence.ts';
 import { createRegister } from './hub/register.ts';
 import type { Local } from './hub/roll-call.ts';
 import { createSlowWatch } from './hub/slow-watch.ts';
 import {
   createTopics,
-  type MayJoin,
+  type Doors,
   type ReadableTable,
   type ResolveFilters,
   type Revalidated,
@@ -81,8 +82,10 @@ export interface HubOptions<T extends ReadableTable> {
   catchUp?: CatchUp;
   /** Whose token it is, as `Host.verify`. */
   verify: Host['verify'];
-  /** What clients may send, and which channels they may join. */
-  messages: Sending & { mayJoin: MayJoin };
+  /** What clients may send, and which channels are open to them. */
+  messages: Sending & Doors;
+  /** Where who is in the channels is to be known. */
+  presence?: Pick<Presence, 'enter' | 'leave' | 'onIdentity'> | undefined;
   /** What serves filters; without it they are `unavailable`. */
   filters?: ResolveFilters<T>;
 }
@@ -99,15 +102,17 @@ export function createHub<T extends ReadableTable>(options: HubOptions<T>): Hub 
     catchUp = noCatchUp,
     filters,
     messages,
+    presence,
     verify,
   } = options;
   const sessions = new Map<string, Session>();
   const register = createRegister(sessions);
-  const topics = createTopics({ router, tables: catalog, filters, mayJoin: messages.mayJoin, observe });
+  const topics = createTopics({ router, tables: catalog, filters, doors: messages, presence, observe });
   const slow = createSlowWatch({ maxBufferedBytes: limits.maxBufferedBytes, now, observe });
   const host: Host = {
     topics,
     sending: messages,
+    presence,
     verify,
     limits,
     catchUp,

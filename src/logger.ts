@@ -126,6 +126,21 @@ export function logObservations(logger: Logger): Observe {
       case 'message.failed':
         return logger.warn(fields(seen), 'messages of clients could not be written; they were told');
 
+      case 'presence.seated':
+        return logger.info(fields(seen), 'this instance keeps presence');
+      case 'presence.lost':
+        return logger.warn(
+          fields(seen),
+          'the connection by which others know this instance is there is lost',
+        );
+      case 'presence.written':
+        return logger.trace(fields(seen), 'who came and who went was written');
+      case 'presence.failed':
+        return logger.warn(
+          fields(seen),
+          'who came and who went could not be written; it will be tried again',
+        );
+
       case 'log.pruned':
         return logger.info(fields(seen), 'old commits were taken out of the log');
       case 'log.prune_failed':

@@ -6,17 +6,14 @@
  * sets: no client can add a series.
  */
 import { collectDefaultMetrics, Histogram, Registry } from 'prom-client';
-import { createFleetMetrics, seriesIn } from './metrics/fleet.ts';
+import { type ClientSources, createClientMetrics } from './metrics/clients.ts';
+import { createFleetMetrics, type FleetSources } from './metrics/fleet.ts';
+import { seriesIn } from './metrics/series.ts';
 import type { Observe } from './observation.ts';
 
 /** What is asked for when the metrics are read, not told when it changes. */
-export interface MetricSources {
-  sessions(): number;
-  subscriptions(): number;
-  topics(): number;
+export interface MetricSources extends ClientSources, FleetSources {
   listenerConnected(): boolean;
-  byNats(): boolean;
-  leading(): boolean;
   ringBytes(): number;
 }
 
@@ -30,9 +27,6 @@ export interface Metrics {
 const lagBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const durationBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
-/** Close codes with a series of their own; a client can make up others. */
-const closeCodes = new Set([1000, 1001, 1005, 1006, 1009, 1011, 4400, 4401, 4403, 4408, 4429]);
-
 /** The metrics of one instance, the process's own among them. */
 export function createMetrics(sources: MetricSources): Metrics {
   const registry = new Registry();
@@ -40,10 +34,8 @@ export function createMetrics(sources: MetricSources): Metrics {
   collectDefaultMetrics({ register: registry });
   const { counter, counterBy, gauge, asked } = seriesIn(registry);
   const observeFleet = createFleetMetrics(registry, sources);
+  const observeClients = createClientMetrics(registry, sources);
 
-  asked('rowcast_sessions', 'Clients connected.', () => sources.sessions());
-  asked('rowcast_subscriptions', 'Subscriptions of all clients.', () => sources.subscriptions());
-  asked('rowcast_topics', 'Distinct topics subscribed to.', () => sources.topics());
   asked('rowcast_ring_bytes', 'Recent commits kept in memory.', () => sources.ringBytes());
   asked('rowcast_listener_connected', '1 while the listener is connected.', () =>
     sources.listenerConnected() ? 1 : 0,
@@ -99,37 +91,12 @@ export function createMetrics(sources: MetricSources): Metrics {
   const tables = gauge('rowcast_watched_tables', 'Tables watched.');
   const catalogFailures = counter('rowcast_catalog_failures_total', 'Failed looks at the watched tables.');
 
-  const frames = counter('rowcast_frames_published_total', 'Frames published, each once a topic.');
-  const frameBytes = counter('rowcast_frames_published_bytes_total', 'Bytes of the frames published.');
-  const opened = counterBy('transport', 'rowcast_sessions_opened_total', 'Clients that came.');
-  const closed = counterBy('code', 'rowcast_sessions_closed_total', 'Clients that went, by close code.');
-  const slow = counter('rowcast_sessions_slow_total', 'Clients disconnected for being too slow.');
-  const errors = counterBy('code', 'rowcast_protocol_errors_total', 'Errors that clients were told of.');
-  const added = counter('rowcast_subscriptions_added_total', 'Subscriptions made.');
-  const removed = counter('rowcast_subscriptions_removed_total', 'Subscriptions ended.');
-  const resumes = counterBy('source', 'rowcast_resumes_total', 'Resumes, by where they were served from.');
-  const resumed = counterBy(
-    'source',
-    'rowcast_resumed_commits_total',
-    'Commits that resuming clients were sent.',
-  );
-
-  const verified = counter('rowcast_tokens_verified_total', 'Tokens that let somebody in.');
-  const refused = counterBy('reason', 'rowcast_tokens_refused_total', 'Tokens that did not, by why.');
-
-  const relayed = counterBy('outcome', 'rowcast_messages_relayed_total', 'Messages of clients and services.');
-  const [written, unwritten] = [relayed.labels('written'), relayed.labels('failed')];
-  written.inc(0);
-  unwritten.inc(0);
-
   const prunedBytes = counter('rowcast_log_pruned_bytes_total', 'Bytes taken out of the log.');
   const pruneFailures = counter('rowcast_log_prune_failures_total', 'Prunings of the log that failed.');
   const migrations = counter('rowcast_migrations_applied_total', 'Migrations applied.');
   const poolErrors = counter('rowcast_pool_errors_total', 'Idle connections to PostgreSQL that failed.');
   const draining = gauge('rowcast_draining', '1 while the instance drains.');
 
-  // Series of closed sets exist from the start, or a rate over their first event is lost.
-  for (const source of ['ring', 'log', 'reset']) resumes.inc({ source }, 0);
   // What every commit touches is bound once.
   const inline = { commits: commits.labels('inline'), lag: lag.labels('inline') };
   const read = { commits: commits.labels('read'), lag: lag.labels('read') };
@@ -146,8 +113,23 @@ export function createMetrics(sources: MetricSources): Metrics {
         return changes.inc(seen.changes);
       }
       case 'frame.published':
-        frames.inc(seen.frames);
-        return frameBytes.inc(seen.bytes);
+      case 'session.opened':
+      case 'session.closed':
+      case 'session.slow':
+      case 'session.error':
+      case 'session.failed':
+      case 'subscription.added':
+      case 'subscription.removed':
+      case 'subscription.resumed':
+      case 'auth.verified':
+      case 'auth.refused':
+      case 'message.relayed':
+      case 'message.failed':
+      case 'presence.seated':
+      case 'presence.lost':
+      case 'presence.failed':
+      case 'presence.written':
+        return observeClients(seen);
 
       case 'listener.connected':
         if (!seen.first) reconnections.inc();
@@ -191,35 +173,6 @@ export function createMetrics(sources: MetricSources): Metrics {
       case 'bus.said':
       case 'bus.heard':
         return observeFleet(seen);
-
-      case 'session.opened':
-        return opened.inc({ transport: seen.transport });
-      case 'session.closed':
-        return closed.inc({ code: closeCodes.has(seen.code) ? String(seen.code) : 'other' });
-      case 'session.slow':
-        return slow.inc();
-      case 'session.error':
-        return errors.inc({ code: seen.code });
-      case 'session.failed':
-        // Counted as the error that its client is told of.
-        return;
-      case 'subscription.added':
-        return added.inc();
-      case 'subscription.removed':
-        return removed.inc();
-      case 'subscription.resumed':
-        resumed.inc({ source: seen.source }, seen.commits);
-        return resumes.inc({ source: seen.source });
-
-      case 'auth.verified':
-        return verified.inc();
-      case 'auth.refused':
-        return refused.inc({ reason: seen.reason });
-
-      case 'message.relayed':
-        return written.inc(seen.messages);
-      case 'message.failed':
-        return unwritten.inc(seen.messages);
 
       case 'log.pruned':
         return prunedBytes.inc(seen.bytes);

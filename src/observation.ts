@@ -72,6 +72,11 @@ export type Observation =
   // messages
   | { type: 'message.relayed'; messages: number }
   | { type: 'message.failed'; messages: number; error: string }
+  // presence
+  | { type: 'presence.seated'; instance: number }
+  | { type: 'presence.lost'; reason: string }
+  | { type: 'presence.written'; joined: number; gone: number }
+  | { type: 'presence.failed'; error: string }
   // log keeping
   | { type: 'log.pruned'; slots: number; bytes: number }
   | { type: 'log.prune_failed'; error: string }

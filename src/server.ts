@@ -13,6 +13,7 @@ import { createCatchUp } from './catch-up.ts';
 import { createChannels } from './channels.ts';
 import type { Config } from './config.ts';
 import { createFeed } from './feed.ts';
+import { createPresence } from './hub/presence.ts';
 import { createRelay } from './hub/relay.ts';
 import { createRollCall } from './hub/roll-call.ts';
 import { createHub } from './hub.ts';
@@ -28,6 +29,7 @@ import { createMessages } from './postgres/messages.ts';
 import { createPool } from './postgres/pool.ts';
 import { createPruner } from './postgres/pruner.ts';
 import { createRowReader } from './postgres/rows.ts';
+import { createSeat } from './postgres/seat.ts';
 import { createRing } from './ring.ts';
 import { createRouter } from './router.ts';
 import { afterFrames } from './server/after-frames.ts';
@@ -103,6 +105,7 @@ async function start(
     byNats: () => fleet.byNats,
     leading: () => fleet.leading,
     ringBytes: () => ring.bytes,
+    present: () => presence?.size ?? 0,
   });
   const observe = afterFrames((observation) => {
     metrics.observe(observation);
@@ -124,6 +127,17 @@ async function start(
   const catalog = createCatalog({ pool, observe });
   const messages = createMessages(pool);
   const relay = createRelay({ write: messages.write, observe });
+  const channels = createChannels(config.channels ?? []);
+  const keepsPresence = config.channels?.some((rule) => rule.presence) === true;
+  const presence = keepsPresence
+    ? createPresence({ isPresent: channels.isPresent, write: (...who) => seat.write(...who), observe })
+    : undefined;
+  const seat = createSeat({
+    connectionString: config.listenUrl,
+    pool,
+    observe,
+    onSeated: () => presence?.restate(),
+  });
   const ring = createRing(config.ringBytes);
   const router = createRouter({ publish, cursor: () => feed.cursor(), onStale: lookAgain, observe });
   const hub = createHub({
@@ -135,7 +149,8 @@ async function start(
     observe,
     verify: createAuth({ config, observe }).verify,
     newId,
-    messages: { ...createChannels(config.channels ?? []), ...relay },
+    messages: { ...channels, ...relay },
+    presence,
     catchUp: (...request) => catchUp(...request),
     filters: createFilters({ ...createLiterals({ pool }), isStale: router.isStale, onStale: lookAgain }),
   });
@@ -192,6 +207,11 @@ async function start(
 
   hub.start();
   onStop(() => hub.stop());
+  if (presence !== undefined) {
+    seat.start();
+    onStop(() => seat.stop());
+    onStop(() => presence.stop());
+  }
   mountWebSocket(app, { hub, config });
   const { serviceToken, maxFrameBytes } = config;
   mountServices(app, { serviceToken, maxBodyBytes: maxFrameBytes, send: relay.send, rollCall });

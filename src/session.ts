@@ -52,7 +52,7 @@ export class Session implements SubscribingClient {
     this.address = origin.address;
     this.#socket = socket;
     this.#host = host;
-    this.#subscriptions = new Subscriptions(socket, host.topics);
+    this.#subscriptions = new Subscriptions(socket, host.topics, this);
     this.subscriber = new Subscriber(this, host, this.#subscriptions);
   }
 
@@ -212,6 +212,7 @@ export class Session implements SubscribingClient {
           'the token is of another user; open another connection for that one',
         );
       this.#callerOf().know(verified);
+      this.#host.presence?.onIdentity(this);
       this.#answer({ type: 'authenticated', ...(id === undefined ? {} : { id }) });
       await this.subscriber.recheck();
     } catch (thrown) {

@@ -139,7 +139,7 @@ export function origins(): Kind<readonly string[]> {
 /** Rules of channels, as `parseChannelRule` reads them. */
 export function channels(): Kind<readonly ChannelRule[]> {
   return kind(
-    'comma-separated rules such as lobby:join+publish, news:join+public, team-{team}:join or @*:publish',
+    'comma-separated rules such as lobby:join+publish+presence, news:join+public, team-{team}:join or @*:publish',
     (given) =>
       given
         .split(',')

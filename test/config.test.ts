@@ -198,6 +198,8 @@ describe('the configuration', () => {
     'a{b:join',
     'a{}:join',
     '%:join',
+    'lobby:presence',
+    'lobby:publish+presence',
   ])('refuses the channel rule %s', (rule) => {
     expect(problemsOf({ ROWCAST_CHANNELS: `news:join, ${rule}` })).toEqual([
       expect.stringContaining(`(${JSON.stringify(rule)} is no rule)`),

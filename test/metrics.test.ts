@@ -9,6 +9,7 @@ const quiet: MetricSources = {
   listenerConnected: () => false,
   byNats: () => false,
   leading: () => false,
+  present: () => 0,
   ringBytes: () => 0,
 };
 
@@ -135,6 +136,7 @@ describe('the metrics', () => {
       listenerConnected: () => true,
       byNats: () => true,
       leading: () => true,
+      present: () => 0,
       ringBytes: () => 4,
     });
     await metrics.text();

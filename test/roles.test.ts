@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
 import { createDatabase, type Database } from './harness/database.ts';
+import { until } from './harness/facts.ts';
 import { addressOf, runProgram, startProgram } from './harness/program.ts';
 import { connect } from './harness/socket.ts';
 import { withClient } from './harness/suite.ts';
@@ -67,7 +68,7 @@ describe('a service whose role does not own rowcast', () => {
     const expected = [
       `as ${owner}, who owns schema rowcast, run: grant usage on schema rowcast to ${app.name}`,
       `grant select on all tables in schema rowcast to ${app.name}`,
-      `grant execute on function rowcast.announce(jsonb), rowcast.prune(interval,bigint), rowcast.relay(jsonb) to ${app.name}`,
+      `grant execute on function rowcast.announce(jsonb), rowcast.attend(integer,jsonb,jsonb), rowcast.enroll(integer), rowcast.forget_absent(integer), rowcast.prune(interval,bigint), rowcast.relay(jsonb) to ${app.name}`,
     ].join('; ');
     for (const command of ['serve', 'status']) {
       const fault = await faultOf([command], app.url);
@@ -90,7 +91,13 @@ describe('a service whose role does not own rowcast', () => {
     expect(await runProgram(['status'], { env: { DATABASE_URL: app.url } })).toMatchObject({ code: 0 });
 
     const program = startProgram(['serve'], {
-      env: { DATABASE_URL: app.url, PORT: '0', HOST: '127.0.0.1', ROWCAST_DRAIN_MS: '0' },
+      env: {
+        DATABASE_URL: app.url,
+        PORT: '0',
+        HOST: '127.0.0.1',
+        ROWCAST_DRAIN_MS: '0',
+        ROWCAST_CHANNELS: 'lobby:join+presence+public',
+      },
     });
     releases.push(() => {
       program.kill('SIGKILL');
@@ -105,6 +112,10 @@ describe('a service whose role does not own rowcast', () => {
     // Too large for a NOTIFY: it is read from the log.
     await query(`insert into "The Shop"."Items" select n, repeat('x', 100) from generate_series(2, 500) n`);
     await socket.next('change', ({ changes }) => JSON.stringify(changes).includes('"id":500'));
+    socket.send({ type: 'subscribe', id: 'c', topic: '#lobby' });
+    await until(async () => (await query('select from rowcast.presence')).rows.length === 1, {
+      what: 'it is in the lobby',
+    });
     await socket.close();
 
     program.kill('SIGTERM');

@@ -72,7 +72,7 @@ export const schema = z.object({
   channels: setting(optional(channels()), {
     name: 'ROWCAST_CHANNELS',
     description:
-      'Which channels clients may join and publish to, and, with @, to which users they may send messages. `*` is any text, `{claim}` what the token claims; the rights are `join`, `publish` and, for clients without a token, `public`. None by default.',
+      'Which channels clients may join and publish to, and, with @, to which users they may send messages. `*` is any text, `{claim}` what the token claims; the rights are `join`, `publish`, `presence`, by which those who join are seen there and see who else is, and, for clients without a token, `public`. None by default.',
   }),
   jwtSecret: setting(optional(secret(32)), {
     name: 'ROWCAST_JWT_SECRET',

@@ -1,10 +1,12 @@
 /** Who may see what of a table: its owner says by `rowcast.watch`, a token says who asks. */
 import { type Identity, valuesOf } from '../identity.ts';
-import type { Filter } from '../topic.ts';
+import { ProtocolError } from '../protocol.ts';
+import { badTopic } from '../topic/text.ts';
+import { canonicalTopic, type Filter, type TableTopic } from '../topic.ts';
 
 /** What the table's owner says. */
 export interface Access {
-  readonly access: 'public' | 'authenticated' | 'scoped';
+  readonly access: 'public' | 'authenticated' | 'scoped' | 'channel';
   /** Columns, each with the claim that it must equal. */
   readonly scope: Readonly<Record<string, string>> | null;
 }
@@ -23,6 +25,17 @@ export function scopeOf({ access, scope }: Access, identity: Identity | null): r
   });
   const isBound = filters.length > 0 && filters.every(({ value }) => value.length > 0);
   return isBound ? filters : null;
+}
+
+/** Of a table whose rows are of channels, whoever is present in one may read those of that one. Throws what else he is told. */
+export function checkPresence(topic: TableTopic, isPresent: (channel: string) => boolean): void {
+  const channels = topic.filters.filter(({ column, operator }) => column === 'channel' && operator === 'eq');
+  const [channel, another] = channels.map(({ value }) => value);
+  if (typeof channel !== 'string' || another !== undefined)
+    throw badTopic('presence is of one channel: rowcast.presence?channel=eq.NAME');
+  if (isPresent(channel)) return;
+  const name = canonicalTopic({ kind: 'channel', name: channel });
+  throw new ProtocolError('forbidden', `who is in ${name} is not for this client`);
 }
 
 /** Equal for equal rules. */

@@ -18,7 +18,8 @@ import {
   type Topic,
   withFilters,
 } from '../topic.ts';
-import { type Access, scopeOf, spellAccess } from './access.ts';
+import { type Access, checkPresence, scopeOf, spellAccess } from './access.ts';
+import type { Attendant, Presence } from './presence.ts';
 import {
   changed,
   type HeldTopic,
@@ -48,15 +49,18 @@ export type ResolveFilters<T extends ReadableTable> = (
   table: T,
 ) => Promise<Pick<ResolvedTable, 'parsed' | 'matcher'>>;
 
-/** Whether a channel is open to someone. */
-export type MayJoin = (channel: string, identity: Identity | null) => boolean;
+/** Which channels are open to someone, and where he is seen and sees who else is there. */
+export interface Doors {
+  mayJoin(channel: string, identity: Identity | null): boolean;
+  isPresent(channel: string, identity: Identity | null): boolean;
+}
 
 export interface Topics {
   /** What a client's topic names. Throws `ProtocolError`: `bad_topic`, `forbidden`, `unauthorized`, `unavailable`. */
   resolve(text: string, identity: Identity | null): Promise<Resolved>;
   /** Holds it once more, in this very turn. */
-  hold(resolved: Resolved): HeldTopic;
-  release(topic: HeldTopic): void;
+  hold(resolved: Resolved, holder: Attendant): HeldTopic;
+  release(topic: HeldTopic, holder: Attendant): void;
   /** The cursor of whoever joins in this turn. */
   cursorOf(topic: HeldTopic): string;
   /**
@@ -81,13 +85,15 @@ export interface TopicsOptions<T extends ReadableTable> {
   router: Router;
   tables: Tables<T>;
   filters: ResolveFilters<T> | undefined;
-  mayJoin: MayJoin;
+  doors: Doors;
+  /** Is told who holds a channel. */
+  presence: Pick<Presence, 'enter' | 'leave'> | undefined;
   observe: Observe;
 }
 
 /** Creates the register, with no topic held. */
 export function createTopics<T extends ReadableTable>(options: TopicsOptions<T>): Topics {
-  const { router, tables, filters, mayJoin, observe } = options;
+  const { router, tables, filters, doors, presence, observe } = options;
   const topics = new Map<Topic, HeldTopic>();
   let held = 0;
   /** How often the tables may have changed: whoever looked before that looks again. */
@@ -109,6 +115,10 @@ export function createTopics<T extends ReadableTable>(options: TopicsOptions<T>)
   }
 
   async function withScope(parsed: TableTopic, table: T, identity: Identity | null): Promise<TableTopic> {
+    if (table.access === 'channel') {
+      checkPresence(parsed, (channel) => doors.isPresent(channel, identity));
+      return parsed;
+    }
     const scope = scopeOf(table, identity);
     if (scope === null) throw noSuchTable(parsed);
     if (scope.length === 0) return parsed;
@@ -149,7 +159,7 @@ export function createTopics<T extends ReadableTable>(options: TopicsOptions<T>)
       return { kind: 'messages', parsed, key: inboxOf(identity.user) };
     }
     const key = canonicalTopic(parsed);
-    if (!mayJoin(parsed.name, identity))
+    if (!doors.mayJoin(parsed.name, identity))
       throw new ProtocolError('forbidden', `${key} is no channel for this client`);
     return { kind: 'messages', parsed, key };
   }
@@ -166,7 +176,7 @@ export function createTopics<T extends ReadableTable>(options: TopicsOptions<T>)
       if (parsed.kind === 'table') return resolveTable(parsed, { identity });
       return resolveMessages(parsed, identity);
     },
-    hold(resolved) {
+    hold(resolved, holder) {
       const name = canonicalTopic(resolved.parsed);
       const key = keyOf(resolved);
       let topic = topics.get(key);
@@ -178,16 +188,18 @@ export function createTopics<T extends ReadableTable>(options: TopicsOptions<T>)
       }
       topic.holders++;
       held++;
+      if (resolved.parsed.kind === 'channel') presence?.enter(holder, resolved.parsed.name);
       observe({ type: 'subscription.added', topic: name });
       return topic;
     },
-    release(topic) {
+    release(topic, holder) {
       topic.holders--;
       held--;
       if (topic.holders === 0) {
         topics.delete(topic.key);
         router.remove(topic.key);
       }
+      if (topic.parsed.kind === 'channel') presence?.leave(holder, topic.parsed.name);
       observe({ type: 'subscription.removed', topic: topic.name });
     },
     cursorOf: (topic) => router.cursorOf(topic.key),

@@ -1,6 +1,7 @@
 /** The metrics of an instance among others: the lead, and the bus. */
-import { Counter, Gauge, type Registry } from 'prom-client';
+import type { Registry } from 'prom-client';
 import type { Observation } from '../observation.ts';
+import { seriesIn } from './series.ts';
 
 export type FleetObservation = Extract<Observation, { type: `leader.${string}` | `bus.${string}` }>;
 
@@ -8,27 +9,6 @@ export interface FleetSources {
   /** Hears, or as leader is heard, by NATS. */
   byNats(): boolean;
   leading(): boolean;
-}
-
-/** Makes series of a registry. */
-export function seriesIn(registry: Registry) {
-  const registers = [registry];
-  return {
-    counter: (name: string, help: string) => new Counter({ name, help, registers }),
-    counterBy: <L extends string>(label: L, name: string, help: string) =>
-      new Counter({ name, help, registers, labelNames: [label] }),
-    gauge: (name: string, help: string) => new Gauge({ name, help, registers }),
-    /** Asked for when the metrics are read. */
-    asked: (name: string, help: string, value: () => number) =>
-      new Gauge({
-        name,
-        help,
-        registers,
-        collect() {
-          this.set(value());
-        },
-      }),
-  };
 }
 
 export function createFleetMetrics(

@@ -23,7 +23,7 @@ export interface WatchedTable {
   /** The published columns. */
   readonly columns: ReadonlyMap<string, Column>;
   readonly key: readonly string[];
-  readonly access: 'public' | 'authenticated' | 'scoped';
+  readonly access: 'public' | 'authenticated' | 'scoped' | 'channel';
   readonly scope: Readonly<Record<string, string>> | null;
   /** The transaction since which it is watched. */
   readonly since: bigint;

@@ -52,18 +52,22 @@ export class LockSession {
     this.backendPid = rows[0]?.pid ?? 0;
   }
 
-  /** Waits for a lock for as long as it takes. False where the wait was ended. */
-  async wait(sql: string): Promise<boolean> {
+  /** Rows of a query that waits for a lock for as long as it takes. Null where the wait was ended. */
+  async ask<R extends pg.QueryResultRow>(sql: string): Promise<R[] | null> {
     this.waiting = true;
     try {
-      await this.#orEnd(this.#client.query(sql));
-      return true;
+      return (await this.#orEnd(this.#client.query<R>(sql))).rows;
     } catch (error) {
-      if (error instanceof pg.DatabaseError && error.code === QUERY_CANCELED) return false;
+      if (error instanceof pg.DatabaseError && error.code === QUERY_CANCELED) return null;
       throw error;
     } finally {
       this.waiting = false;
     }
+  }
+
+  /** Waits for a lock for as long as it takes. False where the wait was ended. */
+  async wait(sql: string): Promise<boolean> {
+    return (await this.ask(sql)) !== null;
   }
 
   /** A query that waits for nobody. One that was meant to be ended before it is asked again. */
@@ -79,12 +83,12 @@ export class LockSession {
     }
   }
 
-  /** Rejects when the session has ended. */
-  async watch(intervalMs: number): Promise<never> {
+  /** Asks `sql` again and again, which waits for nobody. Rejects when the session has ended. */
+  async watch(intervalMs: number, sql = 'select 1'): Promise<never> {
     for (;;) {
       await this.#orEnd(sleep(intervalMs, undefined, { signal: this.#gone.signal }));
       // Who waits for a lock gives no answer, and PostgreSQL watches the connection.
-      if (!this.waiting) await this.answer('select 1');
+      if (!this.waiting) await this.answer(sql);
     }
   }
 

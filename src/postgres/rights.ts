@@ -16,7 +16,7 @@ export interface Lack {
 }
 
 interface OwnLack extends Lack {
-  /** It is but the right to prune, which others may do, or to carry messages. */
+  /** It is but the right to prune, which others may do, to carry messages, or to keep presence. */
   readonly canServe: boolean;
 }
 
@@ -36,7 +36,7 @@ const OWN = `
                 where c.relnamespace = n.oid and c.relkind in ('r', 'p', 'v') and not c.relispartition
                   and not has_table_privilege(c.oid, 'select') order by 1) as unread,
          array(select p.oid::regprocedure::text from pg_proc p
-                where p.pronamespace = n.oid and p.proname in ('prune', 'slot_bytes', 'current_names', 'relay', 'announce')
+                where p.pronamespace = n.oid and p.proname in ('prune', 'slot_bytes', 'current_names', 'relay', 'announce', 'enroll', 'attend', 'forget_absent')
                   and not has_function_privilege(p.oid, 'execute') order by 1) as uncalled
     from pg_namespace n where n.nspname = 'rowcast'`;
 
@@ -65,7 +65,9 @@ export async function lackOfOwn(client: pg.ClientBase): Promise<OwnLack | null> 
     lacking,
     remedy: `as ${owner}, who owns schema rowcast, run: ${grants.join('; ')}`,
     canServe:
-      enters && unread.length === 0 && uncalled.every((name) => /\b(prune|relay|announce)\(/.test(name)),
+      enters &&
+      unread.length === 0 &&
+      uncalled.every((name) => /\b(prune|relay|announce|enroll|attend|forget_absent)\(/.test(name)),
   };
 }
 

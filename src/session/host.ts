@@ -1,4 +1,5 @@
 /** What a session needs of its hub, and what it offers to those who catch its subscriptions up. */
+import type { Presence } from '../hub/presence.ts';
 import type { Outgoing } from '../hub/relay.ts';
 import type { Topics } from '../hub/topics.ts';
 import type { Identity } from '../identity.ts';
@@ -48,6 +49,8 @@ export interface Sending {
 export interface Host {
   readonly topics: Topics;
   readonly sending: Sending;
+  /** Who is in the channels; undefined where nobody is seen in any. */
+  readonly presence: Pick<Presence, 'onIdentity'> | undefined;
   /** Whose token it is. Rejects with a `ProtocolError`: `unauthorized`, `unavailable`. */
   verify(token: string): Promise<Verified>;
   readonly limits: SessionLimits;

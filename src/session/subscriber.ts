@@ -50,7 +50,7 @@ export class Subscriber {
       const resolved = await this.#resolve(topic);
       // Unsubscribed or gone meanwhile: no one is to be answered, and nothing was held yet.
       if (subscription.hasEnded) return;
-      subscription.topic = topics.hold(resolved);
+      subscription.topic = topics.hold(resolved, this.#client);
       this.#checkAlone(subscription, subscription.topic, request !== undefined);
       if (request !== undefined) {
         this.#subscriptions.beginCatchUp(subscription);

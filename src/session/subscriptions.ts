@@ -5,6 +5,7 @@
  * heartbeats exactly while none is catching up; and that every topic held is released once.
  * Most sessions have one subscription, and it costs no Map: idle connections are many.
  */
+import type { Attendant } from '../hub/presence.ts';
 import type { HeldTopic } from '../hub/resolved.ts';
 import type { Topics } from '../hub/topics.ts';
 import { HEARTBEAT_TOPIC, type Socket } from './socket.ts';
@@ -34,14 +35,16 @@ export class Subscription {
 export class Subscriptions {
   readonly #socket: Socket;
   readonly #topics: Topics;
+  readonly #holder: Attendant;
   #only: Subscription | null = null;
   #all: Map<string, Subscription> | null = null;
   #catchingUp = 0;
   #attached = true;
 
-  constructor(socket: Socket, topics: Topics) {
+  constructor(socket: Socket, topics: Topics, holder: Attendant) {
     this.#socket = socket;
     this.#topics = topics;
+    this.#holder = holder;
   }
 
   get size(): number {
@@ -102,7 +105,7 @@ export class Subscriptions {
     this.#enter(subscription, 'ended');
     if (topic === null) return;
     if (phase === 'live' && this.#attached && !this.#hears(topic)) this.#socket.unsubscribe(topic.key);
-    this.#topics.release(topic);
+    this.#topics.release(topic, this.#holder);
   }
 
   dropAll(): void {

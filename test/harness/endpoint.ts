@@ -91,6 +91,7 @@ export async function startEndpoint(options: EndpointOptions = {}): Promise<Endp
     verify: () => Promise.reject(new ProtocolError('unauthorized', 'no tokens here')),
     messages: {
       mayJoin: () => false,
+      isPresent: () => false,
       mayPublish: () => false,
       maySend: () => false,
       send: async () => undefined,
