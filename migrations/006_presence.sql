@@ -45,9 +45,16 @@ comment on column rowcast.presence.instance is 'The instance that it is connecte
 create or replace function rowcast.enroll(instance int default null) returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  number int := coalesce(instance, nextval('rowcast.instance_number'));
+  number int := instance;
 begin
-  perform pg_advisory_lock(hashtext('rowcast.presence'), number);
+  if number is null then
+    loop
+      number := nextval('rowcast.instance_number');
+      exit when pg_try_advisory_lock(hashtext('rowcast.presence'), number);
+    end loop;
+  else
+    perform pg_advisory_lock(hashtext('rowcast.presence'), number);
+  end if;
   insert into rowcast.instance as i (number) values (number) on conflict do nothing;
   if not exists (select from rowcast.relation r where r.relation = 'rowcast.presence'::regclass) then
     perform rowcast.watch('rowcast.presence', array['channel', 'session', 'user', 'since'], access => 'channel');
@@ -55,7 +62,7 @@ begin
   return number;
 end $$;
 comment on function rowcast.enroll(int) is
-  'For the service: takes the advisory lock of an instance (null: of a new one) until the connection ends, waiting for it, and gives its number. From then on it may keep presence.';
+  'For the service: takes the advisory lock of an instance until the connection ends, and gives its number. Null: of a new one; else it waits until an earlier connection of the same instance has ended. From then on it may keep presence.';
 
 create or replace function rowcast.attend(instance int, joined jsonb, gone jsonb) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -73,29 +80,31 @@ begin
   return true;
 end $$;
 comment on function rowcast.attend(int, jsonb, jsonb) is
-  'For the service: who has come, [{"channel", "session", "user", "since"}], and who has gone, [{"channel", "session"}]. False, and nothing is done, where the instance was taken for gone: then enroll again, and tell of all.';
+  'For the service, on the connection that has the lock: who has come, [{"channel", "session", "user", "since"}], and who has gone, [{"channel", "session"}]. False, and nothing is done, where the instance was taken for gone: then enroll again, and tell of all.';
 
 create or replace function rowcast.forget_absent(instance int) returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  absent int;
-  found_absent int := 0;
+  absent  int;
+  removed int;
+  -- Not more than can be captured soon: the rest next time.
+  room    int := 20000;
 begin
   for absent in
     select i.number from rowcast.instance i
      where i.number <> instance and pg_try_advisory_xact_lock(hashtext('rowcast.presence'), i.number)
   loop
-    found_absent := found_absent + 1;
-    -- Not more than can be captured soon: the rest next time.
     delete from rowcast.presence p
-     where p.ctid = any (array(select o.ctid from rowcast.presence o where o.instance = absent limit 20000));
-    delete from rowcast.instance i
-     where i.number = absent and not exists (select from rowcast.presence p where p.instance = absent);
+     where p.ctid = any (array(select o.ctid from rowcast.presence o where o.instance = absent limit room));
+    get diagnostics removed = row_count;
+    room := room - removed;
+    exit when room = 0;
+    delete from rowcast.instance i where i.number = absent;
   end loop;
-  return found_absent;
+  return 20000 - room;
 end $$;
 comment on function rowcast.forget_absent(int) is
-  'For the service: removes the presence of instances that are gone, up to 20,000 rows of each at a time, and gives how many were found. Takes the number of the instance that asks.';
+  'For the service: removes the presence of instances that are gone, up to 20,000 rows at a time, and gives how many. Takes the number of the instance that asks.';
 
 revoke all on function rowcast.enroll(int), rowcast.attend(int, jsonb, jsonb), rowcast.forget_absent(int) from public;
 

@@ -134,9 +134,8 @@ async function start(
     : undefined;
   const seat = createSeat({
     connectionString: config.listenUrl,
-    pool,
     observe,
-    onSeated: () => presence?.restate(),
+    onSeated: (written) => presence?.restate(written),
   });
   const ring = createRing(config.ringBytes);
   const router = createRouter({ publish, cursor: () => feed.cursor(), onStale: lookAgain, observe });
@@ -208,9 +207,9 @@ async function start(
   hub.start();
   onStop(() => hub.stop());
   if (presence !== undefined) {
-    seat.start();
     onStop(() => seat.stop());
     onStop(() => presence.stop());
+    await seat.start();
   }
   mountWebSocket(app, { hub, config });
   const { serviceToken, maxFrameBytes } = config;

@@ -1,5 +1,5 @@
 /** Presence: who is in a channel, on whatever instance, and what it costs the database. */
-import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { createPresence } from '../src/hub/presence.ts';
 import type { Attendance, Place } from '../src/postgres/seat.ts';
 import { ProtocolError } from '../src/protocol.ts';
@@ -15,6 +15,7 @@ const ENV = {
   ROWCAST_CHANNELS: 'lobby:join+presence, hall:join+presence+public, secret-{team}:join+presence, quiet:join',
 };
 const LOBBY = 'rowcast.presence?channel=eq.lobby';
+const HALL = 'rowcast.presence?channel=eq.hall';
 
 type Row = { channel: string; session: string; user: string | null; since: string };
 type Change = { op: string; key: { session: string }; new?: Row; effect: string };
@@ -119,8 +120,7 @@ describe('presence', () => {
   });
 
   it('knows the user as soon as a token says who it is', async () => {
-    const hall = 'rowcast.presence?channel=eq.hall';
-    const there = await watch(await client(urlOf(1)), hall);
+    const there = await watch(await client(urlOf(1)), HALL);
     const socket = await join(await client(urlOf(0)), '#hall');
     await sees(there, [null]);
     socket.send({ type: 'auth', token: await tokenOf({ sub: 'frida' }) });
@@ -132,6 +132,12 @@ describe('presence', () => {
     ['of two channels', 'anna', `${LOBBY}&channel=eq.hall`, 'bad_topic'],
     ['of many channels', 'anna', 'rowcast.presence?channel=in.(lobby,hall)', 'bad_topic'],
     ['of all channels but one', 'anna', 'rowcast.presence?channel=neq.x', 'bad_topic'],
+    [
+      'of a channel whose name is too long',
+      'anna',
+      `rowcast.presence?channel=eq.${'-'.repeat(129)}`,
+      'bad_topic',
+    ],
     ['of a channel that is not for him', 'anna', 'rowcast.presence?channel=eq.secret-red', 'forbidden'],
     ['of a channel without presence', 'anna', 'rowcast.presence?channel=eq.quiet', 'forbidden'],
     ['of a channel for users', undefined, LOBBY, 'forbidden'],
@@ -164,16 +170,44 @@ describe('presence', () => {
   });
 
   it('stays as it is while the connection that holds the seat is lost and comes back', async () => {
-    const there = await watch(await client(urlOf(1), 'eve'), LOBBY);
+    const eve = await client(urlOf(1), 'eve');
+    const there = await watch(eve, LOBBY);
     await join(await client(urlOf(0), 'anna'), '#lobby');
     await sees(there, ['anna']);
+    const before = eve.frames.length;
     const since = instances.map(({ observed }) => observed.since());
+    // What a restore, or a delete that was lost, leaves behind.
+    await database.query(
+      `insert into rowcast.presence select 'lobby', 'ghost', 'ghost', now(), instance from rowcast.presence where "user" = 'anna'`,
+    );
+    await sees(there, ['anna', 'ghost']);
     await database.query(
       `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'rowcast presence' and datname = current_database()`,
     );
     await Promise.all(since.map((observed) => observed.next('presence.seated')));
     await join(await client(urlOf(0), 'bob'), '#lobby');
     await sees(there, ['anna', 'bob']);
+    const left = eve.frames
+      .slice(before)
+      .flatMap(({ type, changes }) =>
+        type === 'change' ? (changes as Change[]).filter(({ effect }) => effect === 'leave') : [],
+      );
+    expect(left).toMatchObject([{ key: { session: 'ghost' } }]);
+  });
+
+  it('is there from the start, and keeps nobody from stopping', async () => {
+    const fresh = await createDatabase();
+    const instance = await startInstance(fresh.url, ENV);
+    const blocker = await fresh.client();
+    try {
+      await watch(await client(instance.url, 'eve'), LOBBY);
+      await blocker.query('begin; lock table rowcast.presence');
+      await join(await client(instance.url, 'anna'), '#lobby');
+      await instance.stop();
+    } finally {
+      await blocker.end();
+      await fresh.drop();
+    }
   });
 
   it('comes back whole where the others took the instance for gone', async () => {
@@ -225,27 +259,49 @@ describe('ten thousand who come at once', () => {
   });
 });
 
-describe('five thousand clients on two instances', () => {
+describe('of two instances', () => {
   const CLIENTS = 5_000;
   const AT_ONCE = 100;
   let database: Database;
-  const programs: Program[] = [];
-  beforeAll(async () => {
+  let programs: Program[];
+  let urls: string[];
+  beforeEach(async () => {
     database = await createDatabase();
+    const env = { ...ENV, DATABASE_URL: database.url, HOST: '127.0.0.1', PORT: '0' };
+    programs = [startProgram(['serve'], { env }), startProgram(['serve'], { env })];
+    urls = await Promise.all(
+      programs.map(async (program) => `${(await addressOf(program)).replace('http', 'ws')}/ws`),
+    );
   });
-  afterAll(async () => {
+  afterEach(async () => {
     for (const program of programs) program.kill('SIGKILL');
     await Promise.all(programs.map(({ ended }) => ended));
     await database.drop();
   });
 
-  it('are seen, and those of one that is killed are gone from the other within 15 seconds', async () => {
-    const env = { ...ENV, DATABASE_URL: database.url, HOST: '127.0.0.1', PORT: '0' };
-    for (let n = 0; n < 2; n++) programs.push(startProgram(['serve'], { env }));
-    const urls = await Promise.all(
-      programs.map(async (program) => `${(await addressOf(program)).replace('http', 'ws')}/ws`),
-    );
-    const there = await watch(await client(urls[0] ?? ''), 'rowcast.presence?channel=eq.hall');
+  it('one that is killed while it writes leaves nobody behind', async () => {
+    const there = await watch(await client(urls[0] ?? ''), HALL);
+    const blocker = await database.client();
+    try {
+      await blocker.query('begin; lock table rowcast.presence in exclusive mode');
+      await join(await client(urls[1] ?? ''), '#hall');
+      const stuck = `select from pg_stat_activity where datname = current_database() and query like '%rowcast.attend%' and wait_event_type = 'Lock'`;
+      await until(async () => (await database.query(stuck)).rows.length === 1, { what: 'it writes' });
+      programs[1]?.kill('SIGKILL');
+      await programs[1]?.ended;
+      await blocker.query('commit');
+    } finally {
+      await blocker.end();
+    }
+    await until(async () => (await database.query('select from rowcast.instance')).rows.length === 1, {
+      what: 'it is known to be gone',
+    });
+    expect((await database.query('select from rowcast.presence')).rows).toEqual([]);
+    await until(() => there().size === 0, { what: 'nobody is there' });
+  });
+
+  it('five thousand clients are seen, and those of one that is killed are gone within 15 seconds', async () => {
+    const there = await watch(await client(urls[0] ?? ''), HALL);
     const numbers = Array.from({ length: CLIENTS }, (_, n) => n).values();
     await Promise.all(
       Array.from({ length: AT_ONCE }, async () => {

@@ -2,7 +2,7 @@
 import { type Identity, valuesOf } from '../identity.ts';
 import { ProtocolError } from '../protocol.ts';
 import { badTopic } from '../topic/text.ts';
-import { canonicalTopic, type Filter, type TableTopic } from '../topic.ts';
+import { canonicalTopic, channelTopic, type Filter, type TableTopic } from '../topic.ts';
 
 /** What the table's owner says. */
 export interface Access {
@@ -33,8 +33,8 @@ export function checkPresence(topic: TableTopic, isPresent: (channel: string) =>
   const [channel, another] = channels.map(({ value }) => value);
   if (typeof channel !== 'string' || another !== undefined)
     throw badTopic('presence is of one channel: rowcast.presence?channel=eq.NAME');
+  const name = canonicalTopic(channelTopic(channel));
   if (isPresent(channel)) return;
-  const name = canonicalTopic({ kind: 'channel', name: channel });
   throw new ProtocolError('forbidden', `who is in ${name} is not for this client`);
 }
 

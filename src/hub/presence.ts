@@ -22,8 +22,8 @@ export interface Presence {
   leave(attendant: Attendant, channel: string): void;
   /** Its token is another. */
   onIdentity(attendant: Attendant): void;
-  /** What was written may be gone: all who are here are written again. */
-  restate(): void;
+  /** Of what was written no more than this is there, and perhaps what should not be: all is made right. */
+  restate(written: readonly Place[]): void;
   /** Writes what there is to write, and no more after that. Resolves when that is done, or has failed. */
   stop(): Promise<void>;
   /** Sessions in channels. */
@@ -152,7 +152,8 @@ export function createPresence({ isPresent, write, observe, pauseMs = PAUSE_MS }
         if (user !== stay.user || isSeen !== stay.isSeen) mark(stay.place);
       }
     },
-    restate() {
+    restate(written) {
+      for (const { channel, session } of written) mark({ channel, session });
       for (const ofSession of stays.values())
         for (const { place, isSeen } of ofSession.values()) if (isSeen) mark(place);
     },

@@ -53,10 +53,10 @@ export class LockSession {
   }
 
   /** Rows of a query that waits for a lock for as long as it takes. Null where the wait was ended. */
-  async ask<R extends pg.QueryResultRow>(sql: string): Promise<R[] | null> {
+  async ask<R extends pg.QueryResultRow>(sql: string, values?: unknown[]): Promise<R[] | null> {
     this.waiting = true;
     try {
-      return (await this.#orEnd(this.#client.query<R>(sql))).rows;
+      return (await this.#orEnd(this.#client.query<R>(sql, values))).rows;
     } catch (error) {
       if (error instanceof pg.DatabaseError && error.code === QUERY_CANCELED) return null;
       throw error;
@@ -70,14 +70,17 @@ export class LockSession {
     return (await this.ask(sql)) !== null;
   }
 
-  /** A query that waits for nobody. One that was meant to be ended before it is asked again. */
-  async answer(sql: string): Promise<void> {
+  /** Rows of a query that waits for nobody. One that was meant to be ended before it is asked again. */
+  async answer<R extends pg.QueryResultRow>(sql: string, values?: unknown[]): Promise<R[]> {
     const timer = setTimeout(
       () => this.end(new Error(`no answer within ${this.#deadlineMs} ms`)),
       this.#deadlineMs,
     );
     try {
-      while (!(await this.wait(sql)));
+      for (;;) {
+        const rows = await this.ask<R>(sql, values);
+        if (rows !== null) return rows;
+      }
     } finally {
       clearTimeout(timer);
     }
