@@ -42,7 +42,7 @@ comment on table rowcast.relation is 'The tables that rowcast.watch was called f
 comment on column rowcast.relation.columns is 'The columns that are published, by their names when watch was called; null: all of them, later ones too.';
 comment on column rowcast.relation.column_numbers is 'The same by attribute number, which a rename leaves alone.';
 comment on column rowcast.relation.numbered is 'The table that the numbers were read from: not this one after a dump and restore, then the names count.';
-comment on column rowcast.relation.since is 'The transaction that began watching: what a cursor from before it missed cannot be had.';
+comment on column rowcast.relation.since is 'The transaction that began watching, or took columns away: what a cursor from before it missed cannot be had.';
 
 insert into rowcast.migration (name) values ('001_schema') on conflict do nothing;
 commit;

@@ -211,7 +211,9 @@ begin
     values (relation, columns, rowcast.attribute_numbers(relation, columns, 'columns'), key, rowcast.attribute_numbers(relation, key, 'key'),
             relation, access, scope, pg_current_xact_id())
     on conflict on constraint relation_pkey do update set columns = excluded.columns, column_numbers = excluded.column_numbers, key = excluded.key,
-      key_numbers = excluded.key_numbers, numbered = excluded.numbered, access = excluded.access, scope = excluded.scope;
+      key_numbers = excluded.key_numbers, numbered = excluded.numbered, access = excluded.access, scope = excluded.scope,
+      -- What was published before stays in the log for a while: nobody resumes to where a column was that is not any more.
+      since = case when r.key = excluded.key and (excluded.columns is null or excluded.columns @> r.columns) then r.since else excluded.since end;
   perform rowcast.tell_watching(relation, 'w');
 end $$;
 comment on function rowcast.watch(regclass, text[], text[], text, jsonb) is

@@ -59,7 +59,8 @@ export interface FeedOptions {
   onGap(reason: 'cursor_expired' | 'stream_changed'): void;
   /** The same position is spelled in this way now. */
   onRespelled(cursor: string): void;
-  onWatchingChanged(): void;
+  /** Who may see what is another thing now: whatever is committed after it waits until this resolves. */
+  onWatchingChanged(): Promise<void>;
   /** An instance has told all of them something, as JSON. */
   onAnnounced(what: string): void;
   /** Gets what was handed on, in order, and each snapshot of which all was. */
@@ -157,8 +158,13 @@ export function createFeed(options: FeedOptions): Feed {
       if (confirmation.isDue(place.position().delivered.size)) break;
       // The rest of a transaction of several parts is read from the log, together with a first part still here.
       if (partsIn(place.position(), commit.xid) > 0) continue;
-      const understood = pager.deliverInline(commit, { ...place, whole: (b) => withCommit(b, commit.xid) });
-      if (!understood) {
+      const how = pager.deliverInline(commit, { ...place, whole: (b) => withCommit(b, commit.xid) });
+      // The read brings it, and all that wait after it.
+      if (how === 'to be read') {
+        reads.want('tables');
+        break;
+      }
+      if (how === 'not understood') {
         doubtful = true;
         continue;
       }

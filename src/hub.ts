@@ -46,8 +46,8 @@ export interface Hub {
   route(page: Page): void;
   /** What lies between the feed's last page and its cursor cannot be had: every live subscription gets `reset`. */
   onGap(reason: ResetReason): void;
-  /** Ends the subscriptions to what is no longer watched. Resolves when that is done; never rejects. */
-  onCatalogChanged(): Promise<void>;
+  /** Ends the subscriptions to what is no longer watched, or not for them. False where it could not look at all; never rejects. */
+  onCatalogChanged(): Promise<boolean>;
   /** Takes no new clients, and sends all to other instances, evenly over `drainMs`; resolves when none is left. */
   drain(drainMs: number): Promise<void>;
   /** One heartbeat; within a commit, as soon as that ends. */
@@ -144,18 +144,20 @@ export function createHub<T extends ReadableTable>(options: HubOptions<T>): Hub 
     for (const session of sessions.values()) session.expire(at);
   }
 
-  async function onCatalogChanged(): Promise<void> {
+  async function onCatalogChanged(): Promise<boolean> {
     lookAgain = false;
+    let isDone = false;
     try {
       const { ended, narrowed, complete } = await topics.revalidate();
       for (const { topic, error } of ended) {
         for (const session of [...sessions.values()]) session.subscriber.endTopic(topic, error);
       }
-      lookAgain ||= !(complete && (await recheck(narrowed)));
+      isDone = complete && (await recheck(narrowed));
     } catch (error) {
-      lookAgain = true;
       observe({ type: 'catalog.failed', error: reasonOf(error) });
     }
+    lookAgain ||= !isDone;
+    return isDone;
   }
 
   /** Ends what is not for those who hold it any longer. False where some could not be looked at. */

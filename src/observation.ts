@@ -14,6 +14,7 @@ export type ReadReason =
   | 'confirm'
   | 'large'
   | 'parts'
+  | 'tables'
   | 'snapshot'
   | 'retry'
   | 'muted'

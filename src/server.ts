@@ -13,14 +13,13 @@ import { createCatchUp } from './catch-up.ts';
 import { createChannels } from './channels.ts';
 import type { Config } from './config.ts';
 import { createFeed } from './feed.ts';
-import { createPresence } from './hub/presence.ts';
 import { createRelay } from './hub/relay.ts';
 import { createRollCall } from './hub/roll-call.ts';
 import { createHub } from './hub.ts';
 import type { Pace } from './leader.ts';
 import { createFilters } from './matching.ts';
 import { createMetrics } from './metrics.ts';
-import type { Observe } from './observation.ts';
+import { type Observe, reasonOf } from './observation.ts';
 import { createCatalog } from './postgres/catalog.ts';
 import { checkDatabase } from './postgres/check.ts';
 import { createLiterals } from './postgres/literals.ts';
@@ -29,10 +28,10 @@ import { createMessages } from './postgres/messages.ts';
 import { createPool } from './postgres/pool.ts';
 import { createPruner } from './postgres/pruner.ts';
 import { createRowReader } from './postgres/rows.ts';
-import { createSeat } from './postgres/seat.ts';
 import { createRing } from './ring.ts';
 import { createRouter } from './router.ts';
 import { afterFrames } from './server/after-frames.ts';
+import { createAttendance } from './server/attendance.ts';
 import { createFleet } from './server/fleet.ts';
 import { mountHttp, type Page, type Readiness } from './transports/http.ts';
 import { claimPort, listen } from './transports/port.ts';
@@ -61,6 +60,7 @@ const POOL_SIZE = 4;
 const CATCH_UP_POOL_SIZE = 4;
 const MAX_SNAPSHOT_ROWS = 1_000_000;
 const STATEMENT_TIMEOUT_MS = 30_000;
+const LOOK_AGAIN_MS = 500;
 
 const newId = () => randomBytes(12).toString('base64url');
 
@@ -128,15 +128,7 @@ async function start(
   const messages = createMessages(pool);
   const relay = createRelay({ write: messages.write, observe });
   const channels = createChannels(config.channels ?? []);
-  const keepsPresence = config.channels?.some((rule) => rule.presence) === true;
-  const presence = keepsPresence
-    ? createPresence({ isPresent: channels.isPresent, write: (...who) => seat.write(...who), observe })
-    : undefined;
-  const seat = createSeat({
-    connectionString: config.listenUrl,
-    observe,
-    onSeated: (written) => presence?.restate(written),
-  });
+  const presence = createAttendance({ config, isPresent: channels.isPresent, observe });
   const ring = createRing(config.ringBytes);
   const router = createRouter({ publish, cursor: () => feed.cursor(), onStale: lookAgain, observe });
   const hub = createHub({
@@ -166,7 +158,7 @@ async function start(
       return page.last ? undefined : turn();
     },
     onGap: hub.onGap,
-    onWatchingChanged: lookAgain,
+    onWatchingChanged: settle,
     onAnnounced: (text) => rollCall.onAnnounced(text),
     say: (word) => void fleet.say(word),
     isToldSnapshots: () => fleet.toldSnapshots,
@@ -199,7 +191,10 @@ async function start(
   touch = pruner.touch;
   onStop(() => pruner.stop());
 
+  const stop = new AbortController();
+  const stopping = stop.signal;
   onStop(() => feed.stop());
+  onStop(() => stop.abort());
   onStop(() => fleet.stop());
   await fleet.start();
   fleet.stand();
@@ -207,9 +202,8 @@ async function start(
   hub.start();
   onStop(() => hub.stop());
   if (presence !== undefined) {
-    onStop(() => seat.stop());
     onStop(() => presence.stop());
-    await seat.start();
+    await presence.start();
   }
   mountWebSocket(app, { hub, config });
   const { serviceToken, maxFrameBytes } = config;
@@ -226,6 +220,13 @@ async function start(
   function lookAgain(): void {
     catalog.invalidate();
     void hub.onCatalogChanged();
+  }
+
+  /** The same; resolves when what they forbid has ended, however long that takes. */
+  async function settle(): Promise<void> {
+    catalog.invalidate();
+    while (!stopping.aborted && !(await hub.onCatalogChanged()))
+      await delay(LOOK_AGAIN_MS, undefined, { signal: stopping }).catch(reasonOf);
   }
 
   function ready(): Readiness {

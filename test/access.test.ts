@@ -221,6 +221,48 @@ describe('watch called again', () => {
     for (const socket of [nobody, anna, other]) await socket.close();
   });
 
+  it('shows nobody what is committed after it forbids it, however soon', async () => {
+    const inAll: unknown[] = [];
+    for (let round = 0; round < 5; round++) {
+      const [nobody, anna] = [await client(), await client({})];
+      for (const socket of [nobody, anna]) await subscribe(socket, 'open');
+      const writer = await database.client();
+      await writer.query(`select rowcast.watch('open')`);
+      for (let n = 0; n < 5; n++) await writer.query('insert into open values ($1)', [round * 5 + n]);
+      await nobody.next('error');
+      await writer.query(`select rowcast.watch('open', access => 'public')`);
+      await writer.end();
+      await anna.next('change', ({ changes }) => JSON.stringify(changes).includes(`"id":${round * 5 + 4}`));
+      inAll.push(...nobody.frames.filter(({ type }) => type === 'change'));
+      for (const socket of [nobody, anna]) await socket.close();
+    }
+    expect(inAll).toEqual([]);
+  });
+
+  it('gives nobody a column that it took away, of however long ago', async () => {
+    const first = await client({ customer: 7 });
+    const { cursor } = await subscribe(first, 'orders');
+    await database.query(`insert into orders values (1, 7, 'PRIVATE')`);
+    await first.next('change');
+    const forgetful = await startInstance(database.url, {
+      ROWCAST_JWT_SECRET: SECRET,
+      ROWCAST_RING_BYTES: '64KiB',
+    });
+    await database.query(
+      `select rowcast.watch('orders', columns => '{id,customer_id}', access => 'scoped', scope => '{"customer_id":"customer"}')`,
+    );
+    const headers = { authorization: `Bearer ${await tokenOf({ sub: 'anna', customer: 7 })}` };
+    for (const url of [instance.url, forgetful.url]) {
+      const socket = await connect(url, { headers });
+      await subscribe(socket, 'orders', { since: cursor });
+      expect(await socket.next('reset')).toMatchObject({ reason: 'cursor_expired' });
+      expect(socket.texts.join()).not.toContain('PRIVATE');
+      await socket.close();
+    }
+    await first.close();
+    await forgetful.stop();
+  });
+
   it('ends a subscription with a filter on a column that is published no more', async () => {
     const anna = await client({ customer: 7 });
     await subscribe(anna, 'orders?status=eq.new');

@@ -172,21 +172,21 @@ describe('presence', () => {
   it('stays as it is while the connection that holds the seat is lost and comes back', async () => {
     const eve = await client(urlOf(1), 'eve');
     const there = await watch(eve, LOBBY);
-    await join(await client(urlOf(0), 'anna'), '#lobby');
-    await sees(there, ['anna']);
+    await join(await client(urlOf(0), 'ines'), '#lobby');
+    await sees(there, ['ines']);
     const before = eve.frames.length;
     const since = instances.map(({ observed }) => observed.since());
     // What a restore, or a delete that was lost, leaves behind.
     await database.query(
-      `insert into rowcast.presence select 'lobby', 'ghost', 'ghost', now(), instance from rowcast.presence where "user" = 'anna'`,
+      `insert into rowcast.presence select 'lobby', 'ghost', 'ghost', now(), instance from rowcast.presence where "user" = 'ines'`,
     );
-    await sees(there, ['anna', 'ghost']);
+    await sees(there, ['ines', 'ghost']);
     await database.query(
       `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'rowcast presence' and datname = current_database()`,
     );
     await Promise.all(since.map((observed) => observed.next('presence.seated')));
-    await join(await client(urlOf(0), 'bob'), '#lobby');
-    await sees(there, ['anna', 'bob']);
+    await join(await client(urlOf(0), 'theo'), '#lobby');
+    await sees(there, ['ines', 'theo']);
     const left = eve.frames
       .slice(before)
       .flatMap(({ type, changes }) =>

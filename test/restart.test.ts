@@ -179,7 +179,7 @@ describe('the feed', () => {
       onBegin() {},
       onGap() {},
       onRespelled() {},
-      onWatchingChanged() {},
+      onWatchingChanged: async () => undefined,
       onAnnounced() {},
       observe() {},
     });

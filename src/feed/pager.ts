@@ -30,13 +30,17 @@ export interface Place {
 export interface Pager {
   /** Hands on a commit of the log, however large; resolves when its last page was taken. A small one goes in this turn. */
   deliver(commit: LoggedCommit, place: Place): void | Promise<void>;
-  /** Hands on a commit that came inline, in this turn; false where it is not understood. */
-  deliverInline(commit: NotifiedCommit, place: Place): boolean;
+  /**
+   * Hands on a commit that came inline, in this turn. It does not where it is not understood, nor where it is to be
+   * read instead, since what comes after it must wait: it changed what is watched, and who may see it.
+   */
+  deliverInline(commit: NotifiedCommit, place: Place): 'handed on' | 'not understood' | 'to be read';
 }
 
 export interface PagerOptions {
   onPage(page: Page): void | Promise<void>;
-  onWatchingChanged(): void;
+  /** Whatever is committed after it waits until it resolves. */
+  onWatchingChanged(): Promise<void>;
   /** An instance has told all of them something, as JSON. */
   onAnnounced(what: string): void;
   observe: Observe;
@@ -75,9 +79,8 @@ export function createPager({ onPage, onWatchingChanged, onAnnounced, observe, n
     const message = known > page.changes.length ? null : page.message;
     const changes = known === 0 ? page.changes : page.changes.slice(known);
     const taken = onPage({ ...rest, changes, message, cursor: place.cursor() });
-    if (last && watchingChanged) onWatchingChanged();
     if (last) for (const what of announced) onAnnounced(what);
-    return taken;
+    return last && watchingChanged ? onWatchingChanged() : taken;
   }
 
   /** In this turn. */
@@ -115,15 +118,17 @@ export function createPager({ onPage, onWatchingChanged, onAnnounced, observe, n
     deliverInline(commit, place) {
       let pages: RawPage[];
       try {
-        pages = pagesIn({ ...commit, parts: 1 }, readLines(commit.body ?? ''));
+        const lines = readLines(commit.body ?? '');
+        if (lines.watchingChanged) return 'to be read';
+        pages = pagesIn({ ...commit, parts: 1 }, lines);
       } catch (error) {
         // Anyone may NOTIFY: what is not ours is dropped, and what is missed by it comes with the next read.
         observe({ type: 'feed.malformed', what: reasonOf(error) });
-        return false;
+        return 'not understood';
       }
       // Inline pages are small, and whoever takes them does not wait.
       void handOnAll(pages, 'inline', place);
-      return true;
+      return 'handed on';
     },
 
     deliver(commit, place) {
