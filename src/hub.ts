@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Page } from './commit.ts';
 import { drainSessions } from './hub/draining.ts';
 import type { Presence } from './hub/presence.ts';
-import { createRegister } from './hub/register.ts';
+import { createRegister, type Register } from './hub/register.ts';
 import type { Local } from './hub/roll-call.ts';
 import { createSlowWatch } from './hub/slow-watch.ts';
 import {
@@ -56,7 +56,7 @@ export interface Hub {
   watch(): void;
   readonly draining: boolean;
   /** Who is connected here. */
-  readonly register: Local;
+  readonly register: Pick<Register, keyof Local | 'by'>;
   /** Clients connected, those that are being sent away included. */
   readonly sessions: number;
   readonly subscriptions: number;

@@ -36,6 +36,7 @@ import { createFleet } from './server/fleet.ts';
 import { mountHttp, type Page, type Readiness } from './transports/http.ts';
 import { claimPort, listen } from './transports/port.ts';
 import { mountServices } from './transports/services.ts';
+import { createFanOut, mountSse } from './transports/sse.ts';
 import { createPublisher, mountWebSocket } from './transports/websocket.ts';
 
 export interface Server {
@@ -99,6 +100,7 @@ async function start(
   let touch = () => {};
   const metrics = createMetrics({
     sessions: () => hub.sessions,
+    sessionsBy: (transport) => hub.register.by(transport),
     subscriptions: () => hub.subscriptions,
     topics: () => hub.topics,
     listenerConnected: () => fleet.listens,
@@ -123,7 +125,12 @@ async function start(
   onStop(() => catchUpPool.end());
 
   const app = uWS.App();
-  const publish = createPublisher(app, config);
+  const toSockets = createPublisher(app, config);
+  const fanOut = createFanOut();
+  const publish = (topic: string, frame: string) => {
+    toSockets(topic, frame);
+    fanOut.publish(topic, frame);
+  };
   const catalog = createCatalog({ pool, observe });
   const messages = createMessages(pool);
   const relay = createRelay({ write: messages.write, observe });
@@ -154,6 +161,7 @@ async function start(
     onPage(page) {
       ring.add(page);
       hub.route(page);
+      if (page.last) fanOut.settle(page.cursor);
       // A large commit lets the sockets have their turn between its pages.
       return page.last ? undefined : turn();
     },
@@ -174,20 +182,9 @@ async function start(
     observe,
     limits: { maxRows: MAX_SNAPSHOT_ROWS },
   });
-  const fleet = createFleet({
-    config,
-    pool,
-    feed,
-    onTablesChanged: lookAgain,
-    observe,
-    pace: options.pace,
-  });
-  const pruner = createPruner({
-    pool,
-    retentionMs: config.retentionMs,
-    retentionBytes: config.retentionBytes,
-    observe,
-  });
+  const fleet = createFleet({ config, pool, feed, onTablesChanged: lookAgain, observe, pace: options.pace });
+  const { retentionMs, retentionBytes } = config;
+  const pruner = createPruner({ pool, retentionMs, retentionBytes, observe });
   touch = pruner.touch;
   onStop(() => pruner.stop());
 
@@ -206,6 +203,7 @@ async function start(
     await presence.start();
   }
   mountWebSocket(app, { hub, config });
+  onStop(mountSse(app, { hub, fanOut, config }));
   const { serviceToken, maxFrameBytes } = config;
   mountServices(app, { serviceToken, maxBodyBytes: maxFrameBytes, send: relay.send, rollCall });
   options.mount?.(app);

@@ -29,6 +29,24 @@ describe('the address of a client', () => {
   });
 });
 
+/** What answers a handshake with these header lines, until the connection ends. */
+async function handshake(url: string, lines: string[]): Promise<string> {
+  const socket = connectSocket(Number(new URL(url).port), '127.0.0.1');
+  const head = [
+    'GET /ws HTTP/1.1',
+    'Host: 127.0.0.1',
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
+    ...lines,
+  ];
+  socket.write(`${head.join('\r\n')}\r\n\r\n`);
+  let answer = '';
+  for await (const chunk of socket) answer += chunk;
+  return answer;
+}
+
 describe('connections from one address', () => {
   it('are as many as they may be, whatever they say of themselves', async () => {
     endpoint = await startEndpoint({ limits: { maxConnectionsPerIp: 2 }, trustProxy: 1 });
@@ -39,6 +57,9 @@ describe('connections from one address', () => {
     const third = await from('7.7.7.7, 1.2.3.4');
     expect(await third.closed).toMatchObject({ code: 4429 });
     expect(third.frames).toMatchObject([{ type: 'error', code: 'limit_exceeded' }]);
+    // A proxy may add a line of its own.
+    const lines = ['9.9.9.9', '1.2.3.4'].map((address) => `X-Forwarded-For: ${address}`);
+    expect(await handshake(url, lines)).toContain('limit_exceeded');
     await (await from('1.2.3.4, 5.6.7.8')).next('welcome');
     await first.close();
     await until(() => hub.sessions === 2, { what: 'the first is gone' });

@@ -4,6 +4,7 @@ import type { Observation } from '../src/observation.ts';
 
 const quiet: MetricSources = {
   sessions: () => 0,
+  sessionsBy: () => 0,
   subscriptions: () => 0,
   topics: () => 0,
   listenerConnected: () => false,
@@ -131,6 +132,7 @@ describe('the metrics', () => {
     let sessions = 1;
     const metrics = createMetrics({
       sessions: () => sessions,
+      sessionsBy: (transport) => (transport === 'sse' ? 5 : 4),
       subscriptions: () => 2,
       topics: () => 3,
       listenerConnected: () => true,
@@ -143,6 +145,8 @@ describe('the metrics', () => {
     sessions = 9;
     const series = await seriesOf(metrics);
     expect(series.get('rowcast_sessions')).toBe(9);
+    expect(series.get('rowcast_transport_sessions{transport="sse"}')).toBe(5);
+    expect(series.get('rowcast_transport_sessions{transport="websocket"}')).toBe(4);
     expect(series.get('rowcast_subscriptions')).toBe(2);
     expect(series.get('rowcast_topics')).toBe(3);
     expect(series.get('rowcast_listener_connected')).toBe(1);

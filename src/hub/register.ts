@@ -8,15 +8,17 @@ export interface Register extends Local {
   remove(session: Session): void;
   /** How many are connected from that address. */
   from(address: string): number;
+  /** How many came by that transport. */
+  by(transport: string): number;
 }
 
 export function createRegister(sessions: ReadonlyMap<string, Session>): Register {
   const addresses = new Map<string, number>();
+  const transports = new Map<string, number>();
 
-  function count(address: string, more: number): void {
-    const now = (addresses.get(address) ?? 0) + more;
-    if (now > 0) addresses.set(address, now);
-    else addresses.delete(address);
+  function count({ address, transport }: Session, more: 1 | -1): void {
+    countIn(addresses, address, more);
+    countIn(transports, transport, more);
   }
 
   function* ofUser(user: string | null): Iterable<Session> {
@@ -25,9 +27,10 @@ export function createRegister(sessions: ReadonlyMap<string, Session>): Register
   }
 
   return {
-    add: ({ address }) => count(address, 1),
-    remove: ({ address }) => count(address, -1),
+    add: (session) => count(session, 1),
+    remove: (session) => count(session, -1),
     from: (address) => addresses.get(address) ?? 0,
+    by: (transport) => transports.get(transport) ?? 0,
     list({ user, after, limit }: ListRequest) {
       const found = [...ofUser(user)].filter(({ id }) => after === null || id > after);
       found.sort((a, b) => (a.id < b.id ? -1 : 1));
@@ -42,6 +45,12 @@ export function createRegister(sessions: ReadonlyMap<string, Session>): Register
       return found.length;
     },
   };
+}
+
+function countIn(counts: Map<string, number>, name: string, more: 1 | -1): void {
+  const now = (counts.get(name) ?? 0) + more;
+  if (now > 0) counts.set(name, now);
+  else counts.delete(name);
 }
 
 function infoOf({ id, identity, transport, since, subscriber }: Session): SessionInfo {

@@ -10,6 +10,7 @@ export type ClientObservation = Extract<
 
 export interface ClientSources {
   sessions(): number;
+  sessionsBy(transport: string): number;
   subscriptions(): number;
   topics(): number;
   /** Sessions in channels. */
@@ -19,12 +20,16 @@ export interface ClientSources {
 /** Close codes with a series of their own; a client can make up others. */
 const closeCodes = new Set([1000, 1001, 1005, 1006, 1009, 1011, 4400, 4401, 4403, 4408, 4429]);
 
+const TRANSPORTS = ['websocket', 'sse'];
+
 export function createClientMetrics(
   registry: Registry,
   sources: ClientSources,
 ): (seen: ClientObservation) => void {
-  const { counter, counterBy, asked } = seriesIn(registry);
+  const { counter, counterBy, asked, askedBy } = seriesIn(registry);
   asked('rowcast_sessions', 'Clients connected.', () => sources.sessions());
+  const { sessionsBy } = sources;
+  askedBy('transport', TRANSPORTS, 'rowcast_transport_sessions', 'Clients by transport.', sessionsBy);
   asked('rowcast_subscriptions', 'Subscriptions of all clients.', () => sources.subscriptions());
   asked('rowcast_topics', 'Distinct topics subscribed to.', () => sources.topics());
   const frames = counter('rowcast_frames_published_total', 'Frames published, each once a topic.');

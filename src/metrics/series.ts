@@ -18,5 +18,22 @@ export function seriesIn(registry: Registry) {
           this.set(value());
         },
       }),
+    /** The same for each of the label's values. */
+    askedBy: <L extends string>(
+      label: L,
+      values: readonly string[],
+      name: string,
+      help: string,
+      value: (of: string) => number,
+    ) =>
+      new Gauge({
+        name,
+        help,
+        registers,
+        labelNames: [label],
+        collect() {
+          for (const of of values) this.labels(of).set(value(of));
+        },
+      }),
   };
 }

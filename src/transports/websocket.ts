@@ -11,7 +11,7 @@ import { allowsOrigin } from '../origin.ts';
 import { CLOSE_CODES, PROTOCOL_NAME, ProtocolError } from '../protocol.ts';
 import type { Socket } from '../session/socket.ts';
 import type { Session } from '../session.ts';
-import { clientOf } from './address.ts';
+import { addressOf, tokenOf } from './request.ts';
 
 export interface WebSocketOptions {
   hub: Pick<Hub, 'open' | 'draining'>;
@@ -62,7 +62,11 @@ export function mountWebSocket(app: TemplatedApp, { hub, config }: WebSocketOpti
         return refuse(response, '403 Forbidden');
       }
       response.upgrade<Attached>(
-        { session: undefined, token: tokenOf(request), address: addressOf(request, response) },
+        {
+          session: undefined,
+          token: tokenOf(request),
+          address: addressOf(request, response, config.trustProxy),
+        },
         request.getHeader('sec-websocket-key'),
         subProtocol(request),
         request.getHeader('sec-websocket-extensions'),
@@ -95,11 +99,6 @@ export function mountWebSocket(app: TemplatedApp, { hub, config }: WebSocketOpti
       socket.getUserData().session?.closed(code, Buffer.from(reason).toString());
     },
   });
-
-  function addressOf(request: HttpRequest, response: HttpResponse): string {
-    const peer = Buffer.from(response.getRemoteAddressAsText()).toString();
-    return clientOf(peer, request.getHeader('x-forwarded-for'), config.trustProxy);
-  }
 
   app.get(PATH, (response) => refuse(response, '426 Upgrade Required'));
 }
@@ -141,12 +140,6 @@ class Connection implements Socket {
 function subProtocol(request: HttpRequest): string {
   const offered = request.getHeader('sec-websocket-protocol').split(',');
   return offered.some((name) => name.trim() === PROTOCOL_NAME) ? PROTOCOL_NAME : '';
-}
-
-/** What a request authenticates itself by. Browsers cannot set the header. */
-function tokenOf(request: HttpRequest): string | undefined {
-  const [, bearer] = /^Bearer +(\S+) *$/i.exec(request.getHeader('authorization')) ?? [];
-  return bearer ?? (request.getQuery('token') || undefined);
 }
 
 function refuse(response: HttpResponse, status: string): void {
