@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The command line: `rowcast serve | migrate | watch | unwatch | status | doctor | dev`.
+ * The command line: `rowcast serve | migrate | watch | unwatch | status | doctor | types | dev`.
  *
  * Only this room touches the process. It promises that a fault of the surroundings is one line for each thing
  * wrong and exit code 1; that a fault of the program is loud, with exit code 70; and 0 when all went well.
@@ -14,6 +14,7 @@ import { doctor } from './cli/doctor.ts';
 import { migrate } from './cli/migrate.ts';
 import { serve } from './cli/serve.ts';
 import { status } from './cli/status.ts';
+import { type TypesOptions, types } from './cli/types.ts';
 import { unwatch, type WatchOptions, watch } from './cli/watch.ts';
 import { commandLine } from './command.ts';
 import { ConfigError, settingsHelp } from './config.ts';
@@ -101,6 +102,17 @@ program
   .description('try everything that an instance needs, and say what to do')
   .option('--json', 'as one JSON array')
   .action((options: { json?: boolean }) => run(() => doctor(options, context)));
+
+program
+  .command('types')
+  .description('write TypeScript types of the rows of the watched tables')
+  .option('--out <file>', 'the file to write (default: standard output)')
+  .option(
+    '--numbers <kind>',
+    'double, or exact: bigint and text where a double may not hold it (default: double)',
+  )
+  .option('--check', 'write nothing; exit with 1 where the file is not up to date')
+  .action((options: TypesOptions) => runAll(() => types(options, context)));
 
 program
   .command('dev')

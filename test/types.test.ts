@@ -1,0 +1,254 @@
+/** `rowcast types`: what it writes, and that rows as they come are of these types. */
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { createDatabase, type Database } from './harness/database.ts';
+import { startInstance } from './harness/instance.ts';
+import { runProgram } from './harness/program.ts';
+
+const SCHEMA = `
+  create schema shop;
+  create type mood as enum ('sad', 'it''s "fine"', 'back\\slash');
+  create domain positive as numeric check (value > 0);
+  create domain named as text not null;
+  create domain tags as text[];
+  create type point3 as (x int, y float8, label named);
+  comment on type mood is 'How one is.';
+  create table everything (
+    id bigint primary key, small smallint not null, whole int, exact numeric(20, 4), real real, double double precision,
+    yes boolean, words text not null, code char(3), one "char", day date, at timestamptz, local timestamp, clock time,
+    span interval, bytes bytea, uid uuid, net inet, doc json, docs jsonb not null, cash money, ref oid, area int4range,
+    feeling mood not null, feelings mood[], amount positive, who named, labels tags, list int[] not null, grid int[][],
+    place point3, places point3[], twice int generated always as (whole * 2) stored
+  );
+  comment on table everything is E'All that there is.\\nAnd */ more.';
+  comment on column everything.whole is 'A whole one.';
+  create table "Odd-name.1" (id int primary key, "two words" text, "it's" text, class text, secret text);
+  create table odd_name_1 (id int primary key);
+  create table shop.orders (id int primary key, state mood);
+  create table "2nd" (id int primary key);
+  create table json (id int primary key);
+  create table unwatched (id int primary key);
+  select rowcast.watch(relation, access => 'public')
+    from unnest('{everything,odd_name_1,shop.orders,"\\"2nd\\"",json}'::regclass[]) relation;
+  select rowcast.watch('"Odd-name.1"', columns => '{id,it''s,"two words",class}', access => 'public')`;
+
+const ROWS = `
+  insert into everything (id, small, words, docs, feeling, who, list, whole)
+    values (1, 1, '', 'null', 'sad', '', '{}', null);
+  insert into everything values (
+    9007199254740993, 2, 3, 4.5, 5.5, 6.5e10, true, 'words', 'abc', 'x', '2026-01-02', now(), now(), '12:34', '1 day',
+    '\\x00', gen_random_uuid(), '10.0.0.1', '{"a": [1, null, {"b": "c"}]}', '[1]', 1.5, 7, '[1,5)', 'it''s "fine"',
+    array['sad', null, 'back\\slash']::mood[], 8, 'anna', array['a', null], array[1, null], array[[1, 2], [3, 4]],
+    row(1, 2.5, 'p'), array[row(1, null, 'q')::point3, null]);
+  insert into "Odd-name.1" values (1, 'a', 'b', 'c', 'd'); insert into shop.orders values (1, 'sad')`;
+
+let database: Database;
+let env: Record<string, string>;
+let folder: string;
+beforeAll(async () => {
+  database = await createDatabase();
+  await database.query(SCHEMA);
+  await database.query(ROWS);
+  env = { DATABASE_URL: database.url };
+});
+afterAll(() => database.drop());
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'rowcast-types-'));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+const run = (...args: string[]) => runProgram(['types', ...args], { env });
+
+/** What the compiler has against a program beside the types; nothing where it takes it. */
+async function faultsOf(types: string, program: string): Promise<string> {
+  await writeFile(join(folder, 'types.ts'), types);
+  await writeFile(join(folder, 'program.ts'), `import type { Tables } from './types.ts';\n${program}`);
+  const flags = '--strict --noEmit --exactOptionalPropertyTypes --allowImportingTsExtensions --target es2023';
+  const { stdout } = await promisify(execFile)(
+    join(process.cwd(), 'node_modules', '.bin', 'tsc'),
+    [...flags.split(' '), '--types', '', join(folder, 'program.ts')],
+    { cwd: folder },
+  ).catch((error: { stdout: string }) => error);
+  return stdout;
+}
+
+/** The rows of a table, as the service sends them. */
+async function rowsOf(topic: string): Promise<string> {
+  const instance = await startInstance(database.url);
+  const socket = await instance.client();
+  socket.send({ type: 'subscribe', id: 'a', topic, snapshot: true });
+  const { rows } = await socket.next('snapshot');
+  await socket.close();
+  await instance.stop();
+  return JSON.stringify(rows);
+}
+
+describe('the types', () => {
+  it('are of the columns that are published, as they come over the wire', async () => {
+    const { stdout, stderr, code } = await run();
+    expect({ stderr, code }).toEqual({ stderr: '', code: 0 });
+    expect(stdout).toBe(`/**
+ * Rows of the tables that rowcast publishes, as its clients get them.
+ *
+ * Generated by \`rowcast types\` from the database; do not edit. Run it again when a table was changed.
+ */
+
+/** The rows of each table, by the name that its topic has. */
+export interface Tables {
+  'public.2nd': T2nd;
+  'public.Odd-name%2E1': OddName1;
+  'public.everything': Everything;
+  'public.json': Json2;
+  'public.odd_name_1': OddName12;
+  'shop.orders': ShopOrders;
+}
+
+export type T2nd = {
+  id: number;
+};
+
+export type OddName1 = {
+  id: number;
+  'two words': string | null;
+  'it\\'s': string | null;
+  class: string | null;
+};
+
+/**
+ * All that there is.
+ * And *\\/ more.
+ */
+export type Everything = {
+  id: number;
+  small: number;
+  /** A whole one. */
+  whole: number | null;
+  exact: number | null;
+  real: number | null;
+  double: number | null;
+  yes: boolean | null;
+  words: string;
+  code: string | null;
+  one: string | null;
+  day: string | null;
+  at: string | null;
+  local: string | null;
+  clock: string | null;
+  span: string | null;
+  bytes: string | null;
+  uid: string | null;
+  net: string | null;
+  doc: Json;
+  docs: Json;
+  cash: string | null;
+  ref: string | null;
+  area: string | null;
+  feeling: Mood;
+  feelings: (Mood | null)[] | null;
+  amount: number | null;
+  who: string;
+  labels: (string | null)[] | null;
+  list: (number | null)[];
+  grid: ((number | null)[] | null)[] | null;
+  place: Point3 | null;
+  places: (Point3 | null)[] | null;
+  twice: number | null;
+};
+
+export type Json2 = {
+  id: number;
+};
+
+export type OddName12 = {
+  id: number;
+};
+
+export type ShopOrders = {
+  id: number;
+  state: Mood | null;
+};
+
+/** How one is. */
+export type Mood = 'sad' | 'it\\'s "fine"' | 'back\\\\slash';
+
+export type Point3 = {
+  x: number | null;
+  y: number | null;
+  label: string | null;
+};
+
+/** What a json or jsonb column holds. */
+export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+`);
+  });
+
+  it.each(['double', 'exact'])(
+    'are taken by the compiler, and so are rows of them (%s)',
+    async (numbers) => {
+      const { stdout } = await run('--numbers', numbers);
+      const big = numbers === 'exact' ? '9007199254740993n' : '9007199254740992';
+      const everything = (await rowsOf('everything')).replace('9007199254740992', big);
+      expect(everything).toContain(big);
+      const program = `
+      export const everything: Tables['public.everything'][] = ${everything};
+      export const odd: Tables['public.Odd-name%2E1'][] = ${await rowsOf('Odd-name%2E1')};
+      export const orders: Tables['shop.orders'][] = ${await rowsOf('shop.orders')};
+      // As a client may ask of its rows.
+      export function live<K extends keyof Tables, R extends Record<string, unknown> = Tables[K]>(topic: K): R[] {
+        throw new Error(topic);
+      }
+      export const state: 'sad' | 'it\\'s "fine"' | 'back\\\\slash' | null | undefined = live('shop.orders')[0]?.state;
+      // @ts-expect-error no label
+      export const wrong: Tables['shop.orders']['state'] = 'glad';
+      // @ts-expect-error never null
+      export const none: Tables['public.everything']['words'] = null;
+      // @ts-expect-error not published
+      export type Secret = Tables['public.Odd-name%2E1']['secret'];`;
+      expect(await faultsOf(stdout, program)).toBe('');
+    },
+    30_000,
+  );
+
+  it('of numbers are exact where they are asked to be', async () => {
+    const { stdout } = await run('--numbers', 'exact');
+    expect(stdout).toContain('Generated by `rowcast types --numbers exact`');
+    expect(stdout).toContain('  id: bigint | number;\n  small: number;\n');
+    expect(stdout).toContain('  whole: number | null;\n  exact: bigint | number | string | null;\n');
+    expect(await run('--numbers', 'all')).toMatchObject({
+      code: 1,
+      stderr: 'rowcast: --numbers must be double or exact; it is "all"\n',
+    });
+  });
+
+  it('are written to a file, and checked there', async () => {
+    const file = join(folder, 'tables.ts');
+    expect(await run('--out', file, '--check')).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: `rowcast: ${file} is not up to date; run: node dist/cli.js types --out ${file}\n`,
+    });
+    expect(await run('--out', file)).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect(await readFile(file, 'utf8')).toBe((await run()).stdout);
+    expect(await run('--out', file, '--check')).toEqual({ code: 0, stdout: '', stderr: '' });
+    await database.query('alter table odd_name_1 add column later text');
+    expect(await run('--out', file, '--check')).toMatchObject({ code: 1 });
+    expect(await readFile(file, 'utf8')).not.toContain('later');
+    await database.query('alter table odd_name_1 drop column later');
+    await writeFile(file, (await readFile(file, 'utf8')).replaceAll('\n', '\r\n'));
+    expect(await run('--out', file, '--check')).toMatchObject({ code: 0 });
+  });
+
+  it('say what is wrong in a line', async () => {
+    expect(await run('--check')).toMatchObject({
+      code: 1,
+      stderr: 'rowcast: --check needs --out: the file to check\n',
+    });
+    const { code, stderr } = await run('--out', join(folder, 'none', 'tables.ts'));
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^rowcast: cannot write .*tables\.ts: ENOENT.*\n$/);
+  });
+});
