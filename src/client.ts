@@ -1,0 +1,178 @@
+/**
+ * `rowcast/client`: live data for browsers and Node (docs/client.md).
+ *
+ * One client holds one connection, which it makes when something is wanted and makes again when it is lost.
+ */
+
+import { changesOf } from './client/changes.ts';
+import { type Channel, createChannel, createMailbox, type Inbox } from './client/channel.ts';
+import type { CollectionOptions } from './client/collection.ts';
+import { endpointOf } from './client/endpoint.ts';
+import type { ClientStatus } from './client/line.ts';
+import { type Live, LiveMember } from './client/live.ts';
+import type { Member, Transaction } from './client/member.ts';
+import { createJson, type Numbers } from './client/numbers.ts';
+import type { SocketConstructor } from './client/socket.ts';
+import type { Storage } from './client/storage.ts';
+import { type SubscribeOptions, Subscriber, type Subscription } from './client/subscriber.ts';
+import type { Token } from './client/token.ts';
+import { createWire, type Wire } from './client/wire.ts';
+import type { Row } from './protocol/server-frame.ts';
+
+export type { Channel, Envelope, Inbox, MessageHandler } from './client/channel.ts';
+export type { CollectionOptions as LiveOptions } from './client/collection.ts';
+export { RowcastError, type RowcastErrorCode } from './client/error.ts';
+export type { ClientStatus } from './client/line.ts';
+export type { Live } from './client/live.ts';
+export type { Status, Transaction } from './client/member.ts';
+export type { Numbers } from './client/numbers.ts';
+export type { SocketConstructor, SocketLike } from './client/socket.ts';
+export type { Storage } from './client/storage.ts';
+export type { Handlers, SubscribeOptions, Subscription } from './client/subscriber.ts';
+export type { Token } from './client/token.ts';
+export type { Change, MessageFrame, ResetReason, Row } from './protocol/server-frame.ts';
+
+export interface ClientOptions {
+  /** `ws://host/ws`; http and https are taken too, a path such as `/live` in a browser, and `/ws` is added to a bare host. */
+  readonly url: string | URL;
+  readonly token?: Token | undefined;
+  /** The WebSocket to use; by default the global one, which Node has from 22 on. That of the package `ws` will do. */
+  readonly WebSocket?: SocketConstructor | undefined;
+  /** Keeps the cursors of `subscribe` across page loads. */
+  readonly storage?: Storage | undefined;
+  /** `exact`: integers past 2^53 come as bigint, numbers with a fraction or exponent as strings. Default: `double`. */
+  readonly numbers?: Numbers | undefined;
+  /** Told of what a listener or the token function threw, and of what nobody else hears of. Default: `console.error`. */
+  readonly onError?: ((error: unknown) => void) | undefined;
+}
+
+export interface Client {
+  readonly status: ClientStatus;
+  /** Calls the listener when the status changes; gives the way out. */
+  onStatus(listener: (status: ClientStatus) => void): () => void;
+  /** Calls the handlers with what happens to a topic from now on, after `since`, or after a snapshot. */
+  subscribe(topic: string, options: SubscribeOptions): Subscription;
+  /** The transactions of a topic, for `for await`. */
+  changes(topic: string, options?: SubscribeOptions): AsyncGenerator<Transaction, void, undefined>;
+  /** The rows of a topic, right at all times. Throws a `RowcastError` where `order` or `limit` cannot be. */
+  live<T extends Row = Row>(topic: string, options?: CollectionOptions): Live<T>;
+  channel(name: string): Channel;
+  /** The private messages to the token's user. */
+  readonly inbox: Inbox;
+  /** Ends everything, for good. */
+  close(): void;
+}
+
+/** Creates a client. Throws a TypeError that says what to do where `url` is none, or there is no WebSocket. */
+export function createClient(options: ClientOptions): Client {
+  const { token, storage } = options;
+  const url = endpointOf(options.url);
+  const WebSocket = options.WebSocket ?? globalThis.WebSocket;
+  if (WebSocket === undefined)
+    throw new TypeError(
+      'there is no global WebSocket; hand in one as { WebSocket }, such as that of the package ws',
+    );
+  const json = createJson(options.numbers ?? 'double');
+  const { isNumeric } = json;
+  const listeners = new Set<(status: ClientStatus) => void>();
+  const first = newWire();
+  /** One, but where subscriptions of a topic begin at cursors of their own: frames could not tell them apart. */
+  const wires = [first];
+  let status: ClientStatus = 'idle';
+  let inbox: Inbox | undefined;
+  let isClosed = false;
+
+  /** Whoever closed the client knows that. */
+  function onError(error: unknown): void {
+    if (!isClosed) (options.onError ?? console.error)(error);
+  }
+
+  function newWire(): Wire {
+    return createWire({ url, token, WebSocket, json, onError, onStatus: tellStatus, displace: place });
+  }
+
+  function place(member: Member, topic: string, since?: string): void {
+    if (wires.some((wire) => wire.add(topic, member, since))) return;
+    const wire = newWire();
+    wires.push(wire);
+    wire.add(topic, member, since);
+  }
+
+  function end(member: Member): void {
+    for (const wire of wires) wire.remove(member);
+  }
+
+  function tellStatus(): void {
+    const now = first.status;
+    if (now === status) return;
+    status = now;
+    for (const listener of [...listeners]) guard(() => listener(now));
+  }
+
+  function guard(call: () => void): void {
+    try {
+      call();
+    } catch (thrown) {
+      onError(thrown);
+    }
+  }
+
+  function subscribe(topic: string, wanted: SubscribeOptions): Subscription {
+    const member = new Subscriber(withSchema(topic), wanted, { onError, end, isNumeric, storage });
+    place(member, member.topic, member.cursor);
+    return member;
+  }
+
+  function changes(
+    topic: string,
+    wanted: SubscribeOptions = {},
+  ): AsyncGenerator<Transaction, void, undefined> {
+    return changesOf((handlers) => subscribe(topic, handlers), wanted);
+  }
+
+  function live<T extends Row = Row>(topic: string, wanted: CollectionOptions = {}): Live<T> {
+    const member = new LiveMember<T>(withSchema(topic), wanted, { onError, end, isNumeric, guard, changes });
+    place(member, member.topic);
+    return member;
+  }
+
+  return {
+    get status() {
+      return status;
+    },
+    onStatus(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    subscribe,
+    changes,
+    live,
+    channel: (name) =>
+      createChannel(
+        name,
+        createMailbox((handlers) => subscribe(`#${encodeName(name)}`, handlers)),
+        (event, payload) => first.publish({ channel: name }, event, payload),
+        live,
+      ),
+    get inbox() {
+      inbox ??= {
+        ...createMailbox((handlers) => subscribe('@me', handlers)),
+        send: (user, event, payload) => first.publish({ user }, event, payload),
+      };
+      return inbox;
+    },
+    close() {
+      isClosed = true;
+      for (const wire of wires) wire.close();
+    },
+  };
+}
+
+/** One spelling for most who mean the same; the others are found out by what the service answers. */
+function withSchema(topic: string): string {
+  return topic.replace(/^[^.:?#@]+(?=[:?]|$)/, 'public.$&');
+}
+
+function encodeName(channel: string): string {
+  return channel.replace(/[%?]/g, encodeURIComponent);
+}

@@ -1,0 +1,32 @@
+/** The token, and when another is needed. */
+
+/**
+ * A JSON Web Token, or what gives one: called for each connection, and again before the one that it gave runs out.
+ * Nothing (undefined, null or '') stands for a client without a token.
+ */
+export type Token = string | (() => string | null | undefined | Promise<string | null | undefined>);
+
+const EARLY_MS = 60_000;
+const LEAST_MS = 1_000;
+/** The longest that a timer can wait. */
+const MOST_MS = 2 ** 31 - 1;
+
+/**
+ * In how many milliseconds a token is to be renewed: a minute before it runs out, or after four fifths of what is left
+ * of a short one. Undefined where it tells no time, or one that is over by this clock, which may be wrong.
+ */
+export function renewalMs(token: string, nowMs: number): number | undefined {
+  const leftMs = expiryMs(token) - nowMs;
+  if (!(leftMs > 0)) return undefined;
+  return Math.min(MOST_MS, Math.max(LEAST_MS, leftMs * 0.8, leftMs - EARLY_MS));
+}
+
+/** NaN where it does not say. */
+function expiryMs(token: string): number {
+  try {
+    const payload = token.split('.')[1] ?? '';
+    return JSON.parse(atob(payload.replaceAll('-', '+').replaceAll('_', '/'))).exp * 1_000;
+  } catch {
+    return Number.NaN;
+  }
+}
