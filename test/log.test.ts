@@ -4,7 +4,10 @@ import pg from 'pg';
 import { positionAt } from '../src/position.ts';
 import { createLogReader } from '../src/postgres/log.ts';
 import { createDatabase, type Database } from './harness/database.ts';
+import { serverMajor } from './harness/suite.ts';
 
+/** Before 15 a session's figures come when they come. */
+const itWithFigures = (await serverMajor()) >= 15 ? it : it.skip;
 const COMMITS = 5_000;
 
 let database: Database;
@@ -32,31 +35,34 @@ async function looks(): Promise<number> {
   return rows[0]?.looks ?? Number.NaN;
 }
 
-it('looks at what a position lacks, not at the log before it, though nobody has analysed that', async () => {
-  await pool.query(`do $$ begin
+itWithFigures(
+  'looks at what a position lacks, not at the log before it, though nobody has analysed that',
+  async () => {
+    await pool.query(`do $$ begin
     for n in 1 .. ${COMMITS} loop insert into item (n) values (n); commit; end loop;
   end $$`);
-  const reader = createLogReader(pool);
-  const here = await reader.read(
-    () => null,
-    () => false,
-    async () => true,
-  );
-  await pool.query('insert into item (n) values (0)');
-  const before = await looks();
-  const read: string[] = [];
-  await reader.read(
-    () => ({ position: positionAt(here), first: [] }),
-    () => true,
-    async ({ body }) => {
-      read.push(body ?? '');
-      return true;
-    },
-  );
+    const reader = createLogReader(pool);
+    const here = await reader.read(
+      () => null,
+      () => false,
+      async () => true,
+    );
+    await pool.query('insert into item (n) values (0)');
+    const before = await looks();
+    const read: string[] = [];
+    await reader.read(
+      () => ({ position: positionAt(here), first: [] }),
+      () => true,
+      async ({ body }) => {
+        read.push(body ?? '');
+        return true;
+      },
+    );
 
-  expect(read).toEqual([expect.stringContaining('"n": 0')]);
-  expect((await looks()) - before).toBeLessThan(10);
-});
+    expect(read).toEqual([expect.stringContaining('"n": 0')]);
+    expect((await looks()) - before).toBeLessThan(10);
+  },
+);
 
 it('gives a transaction of several parts once, by its last', async () => {
   const reader = createLogReader(pool);

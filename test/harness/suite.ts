@@ -47,3 +47,13 @@ export async function withClient<T>(url: string, use: (client: pg.Client) => Pro
     await client.end();
   }
 }
+
+/** The major version of the shared server. */
+export function serverMajor(): Promise<number> {
+  return withClient(theSuite().adminUrl, async (client) => {
+    const { rows } = await client.query<{ major: number }>(
+      `select current_setting('server_version_num')::int / 10000 as major`,
+    );
+    return rows[0]?.major ?? Number.NaN;
+  });
+}
