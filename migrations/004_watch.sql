@@ -84,6 +84,15 @@ begin
 end $$;
 comment on function rowcast.attribute_numbers(regclass, text[], text) is 'The numbers of named columns. Raises undefined_column naming those that are not there.';
 
+create or replace function rowcast.table_shape(relation regclass) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select jsonb_build_object(
+    'table', (select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = $1),
+    'columns', (select jsonb_agg(jsonb_build_array(a.attnum, a.attname, format_type(a.atttypid, a.atttypmod)) order by a.attnum)
+                  from pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped))
+$$;
+comment on function rowcast.table_shape(regclass) is 'The name of a table, and its columns by number, name and type.';
+
 create or replace function rowcast.watch(
   relation regclass, columns text[] default null, key text[] default null,
   access text default 'authenticated', scope jsonb default null
@@ -207,11 +216,11 @@ begin
   perform rowcast.drop_triggers(relation);
   perform rowcast.create_triggers(relation, case when cardinality(key) = 1 and columns is null then key[1] end);
 
-  insert into rowcast.relation as r (relation, columns, column_numbers, key, key_numbers, numbered, access, scope, since)
+  insert into rowcast.relation as r (relation, columns, column_numbers, key, key_numbers, numbered, access, scope, since, shape)
     values (relation, columns, rowcast.attribute_numbers(relation, columns, 'columns'), key, rowcast.attribute_numbers(relation, key, 'key'),
-            relation, access, scope, pg_current_xact_id())
+            relation, access, scope, pg_current_xact_id(), rowcast.table_shape(relation))
     on conflict on constraint relation_pkey do update set columns = excluded.columns, column_numbers = excluded.column_numbers, key = excluded.key,
-      key_numbers = excluded.key_numbers, numbered = excluded.numbered, access = excluded.access, scope = excluded.scope,
+      key_numbers = excluded.key_numbers, numbered = excluded.numbered, access = excluded.access, scope = excluded.scope, shape = excluded.shape,
       -- What was published before stays in the log for a while: nobody resumes to where a column was that is not any more.
       since = case when r.key = excluded.key and (excluded.columns is null or excluded.columns @> r.columns) then r.since else excluded.since end;
   perform rowcast.tell_watching(relation, 'w');

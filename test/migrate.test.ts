@@ -4,7 +4,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { applyFile, applyMigrations, missingMigrations } from '../src/postgres/migrate.ts';
+import { applyFile, applyMigrations, migrationState } from '../src/postgres/migrate.ts';
 import { createDatabase, type Database } from './harness/database.ts';
 import { observations } from './harness/facts.ts';
 import { runProgram } from './harness/program.ts';
@@ -41,12 +41,12 @@ describe('the migrations', () => {
   it('are applied in order, what is recorded already left out', async () => {
     const seen = observations();
     await withClient(database.url, async (client) => {
-      expect(await missingMigrations(client)).toEqual(names);
+      expect((await migrationState(client)).missing).toEqual(names);
       await applyByHand(files[0] ?? '');
-      expect(await missingMigrations(client)).toEqual(names.slice(1));
+      expect(await migrationState(client)).toEqual({ missing: names.slice(1), altered: [], newer: null });
       expect(await applyMigrations(client, seen)).toEqual(names.slice(1));
       expect(await applyMigrations(client, seen)).toEqual([]);
-      expect(await missingMigrations(client)).toEqual([]);
+      expect(await migrationState(client)).toEqual({ missing: [], altered: [], newer: null });
     });
     expect(seen.all).toEqual(names.slice(1).map((name) => ({ type: 'migration.applied', name })));
     expect(await recorded()).toEqual(names);
@@ -71,6 +71,51 @@ describe('the migrations', () => {
     expect((await database.query(`select to_regclass('messages') as demo`)).rows).toEqual([{ demo: null }]);
     const sql = (await readdir('migrations')).filter((file) => file.endsWith('.sql')).sort();
     expect(sql).toEqual(files);
+  });
+
+  it('applied in another version are told, and applied again with those after them', async () => {
+    for (const file of files) await applyByHand(file);
+    const body = `select count(*)::int as n from pg_proc where prosrc like '%older%'`;
+    await withClient(database.url, async (client) => {
+      for (const [older, name] of [
+        [
+          `create or replace function rowcast.slot_bytes(slot int2) returns bigint language sql as 'select 0::bigint /* older */'`,
+          '002_log',
+        ],
+        [`comment on column rowcast.presence.since is 'Since it came.'`, '006_presence'],
+        ['alter table rowcast.install drop column version', '001_schema'],
+        [
+          'drop function rowcast.table_shape(regclass); alter table rowcast.relation drop shape',
+          '001_schema',
+        ],
+      ] as const) {
+        await client.query(older);
+        const state = await migrationState(client);
+        expect([state.missing, state.altered[0], state.newer]).toEqual([[], name, null]);
+        expect(await applyMigrations(client, observations())).toEqual(names.slice(names.indexOf(name)));
+        expect(await migrationState(client)).toEqual({ missing: [], altered: [], newer: null });
+      }
+      expect((await client.query(body)).rows).toEqual([{ n: 0 }]);
+    });
+  });
+
+  it('of a newer version stay as they are', async () => {
+    for (const file of files) await applyByHand(file);
+    await withClient(database.url, async (client) => {
+      await client.query(`update rowcast.install set version = '10.0.0';
+        create or replace function rowcast.slot_bytes(slot int2) returns bigint language sql as 'select 0::bigint'`);
+      expect(await migrationState(client)).toEqual({ missing: [], altered: ['002_log'], newer: '10.0.0' });
+      expect(await applyMigrations(client, observations())).toEqual([]);
+      expect((await client.query('select version from rowcast.install')).rows).toEqual([
+        { version: '10.0.0' },
+      ]);
+    });
+  });
+
+  it('record the version of the package', async () => {
+    await applyByHand(files[0] ?? '');
+    const { version } = JSON.parse(await readFile('package.json', 'utf8'));
+    expect((await database.query('select version from rowcast.install')).rows).toEqual([{ version }]);
   });
 
   it('may be applied by four at once', async () => {

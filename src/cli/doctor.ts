@@ -4,14 +4,15 @@ import { commandLine } from '../command.ts';
 import type { Config } from '../config.ts';
 import { refusal, withConnection } from '../postgres/connect.ts';
 import { HEARING_REMEDY, hear } from '../postgres/hearing.ts';
-import { missingMigrations } from '../postgres/migrate.ts';
+import { migrationState } from '../postgres/migrate.ts';
 import { findPooler } from '../postgres/pooler.ts';
 import { type Lack, lackOfOwn } from '../postgres/rights.ts';
 import { StartError } from '../start-error.ts';
 import { APPLICATION_NAME, type Context, readContext } from './context.ts';
 import { checkBus } from './doctor/bus.ts';
 import type { Found } from './doctor/finding.ts';
-import { checkKeys, checkSnapshots, checkTriggers } from './doctor/watched.ts';
+import { checkQueue } from './doctor/queue.ts';
+import { checkAlterations, checkKeys, checkSnapshots, checkTriggers } from './doctor/watched.ts';
 
 interface Finding extends Found {
   check: string;
@@ -19,7 +20,6 @@ interface Finding extends Found {
 
 type Check = (client: pg.Client, config: Config) => Promise<Found>;
 
-const QUEUE_FULL = 0.5;
 /** In this order; those after one that others need are left out where it finds a fault. */
 const CHECKS: readonly (readonly [name: string, check: Check])[] = [
   ['primary', checkPrimary],
@@ -31,9 +31,10 @@ const CHECKS: readonly (readonly [name: string, check: Check])[] = [
   ['migrations', checkMigrations],
   ['triggers', checkTriggers],
   ['keys', checkKeys],
+  ['alterations', checkAlterations],
   ['snapshots', checkSnapshots],
 ];
-const NEEDED = new Set(['rights', 'migrations']);
+const NEEDED = new Set(['primary', 'rights', 'migrations']);
 
 /** Prints what it found, as lines or as one JSON array; gives whether all is well. Throws a `ConfigError`. */
 export async function doctor({ json = false }: { json?: boolean }, context: Context): Promise<boolean> {
@@ -102,22 +103,14 @@ async function checkNotifications(client: pg.Client, { listenUrl }: Config): Pro
   return { found: `a NOTIFY sent to ${sentAt} is not heard at ${listenedAt}`, remedy: HEARING_REMEDY };
 }
 
-async function checkQueue(client: pg.Client): Promise<Found> {
-  const { rows } = await client.query<{ usage: number }>('select pg_notification_queue_usage() as usage');
-  const usage = rows[0]?.usage ?? 0;
-  const found = `the notification queue is ${(usage * 100).toFixed(1)} % full`;
-  if (usage < QUEUE_FULL) return { found };
-  return {
-    found,
-    remedy:
-      'a full queue fails commits; some session LISTENs and sits in an open transaction: find it (select pid, usename, application_name, xact_start from pg_stat_activity where xact_start is not null order by xact_start limit 5) and end it (select pg_terminate_backend(pid))',
-  };
-}
-
 async function checkMigrations(client: pg.Client): Promise<Found> {
-  const missing = await missingMigrations(client);
-  if (missing.length === 0) return { found: 'all are applied' };
-  return { found: `not applied: ${missing.join(', ')}`, remedy: `run: ${commandLine('migrate')}` };
+  const { missing, altered, newer } = await migrationState(client);
+  const remedy = `run: ${commandLine('migrate')}`;
+  if (missing.length > 0) return { found: `not applied: ${missing.join(', ')}`, remedy };
+  if (newer !== null) return { found: `applied by a newer version, ${newer}, which this one goes on with` };
+  if (altered.length > 0)
+    return { found: `applied in another version than this one's: ${altered.join(', ')}`, remedy };
+  return { found: 'all are applied' };
 }
 
 /** Of the role that reads, and of the one that listens. */

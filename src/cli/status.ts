@@ -2,10 +2,11 @@
 import type pg from 'pg';
 import { commandLine } from '../command.ts';
 import { withConnection } from '../postgres/connect.ts';
+import { hear } from '../postgres/hearing.ts';
 import { keyFaults } from '../postgres/keys.ts';
 import { requireMigrations } from '../postgres/migrate.ts';
 import { requireRights } from '../postgres/rights.ts';
-import { type Context, readContext } from './context.ts';
+import { APPLICATION_NAME, type Context, readContext } from './context.ts';
 
 interface Watched {
   table: string;
@@ -37,10 +38,30 @@ interface Connected {
 /** What the command tells; times are RFC 3339. */
 export interface Status {
   watched: Watched[];
-  log: { bytes: number; newestCommitAt: string | null; slots: Slot[] };
+  log: {
+    bytes: number;
+    /** As it grew since its oldest slot was begun. */
+    bytesPerSecond: number;
+    /** Since when commits are in it: cursors from before are answered with `reset`. */
+    reachesBackTo: string | null;
+    newestCommitAt: string | null;
+    slots: Slot[];
+  };
   /** How full PostgreSQL's notification queue is, from 0 to 1. */
   queueUsage: number;
+  /** How long a NOTIFY took to be heard, now; null where it was not. */
+  notifyMs: number | null;
+  fleet: Fleet;
+  /** Connections of rowcast to the database, by what they are for and from where. */
   instances: Connected[];
+}
+
+interface Fleet {
+  /** Each has one connection that leads, or waits to. */
+  instances: number;
+  leaderPid: number | null;
+  /** The leader has writers skip their NOTIFYs. */
+  muted: boolean;
 }
 
 const WATCHED = `
@@ -63,15 +84,36 @@ const CONNECTED = `
    where datname = current_database() and application_name like 'rowcast%' and pid <> pg_backend_pid()
    group by 1, 2 order by 1, 2`;
 
+/** Advisory locks of the database: 3 has who leads, 4 who mutes; see migrations/003_capture.sql. */
+const FLEET = `
+  with held as (
+    select l.pid from pg_locks l
+     where l.locktype = 'advisory' and l.database = (select oid from pg_database where datname = current_database())
+       and l.classid = hashtext('rowcast')::oid and l.objid = 3 and l.mode = 'ExclusiveLock' and l.granted),
+  muting as (
+    select from pg_locks l
+     where l.locktype = 'advisory' and l.database = (select oid from pg_database where datname = current_database())
+       and l.classid = hashtext('rowcast')::oid and l.objid = 4 and l.mode = 'ExclusiveLock')
+  select (select count(*)::int from pg_stat_activity
+           where datname = current_database() and application_name = 'rowcast leader') as instances,
+         (select min(pid) from held) as "leaderPid", exists (select from muting) as muted`;
+
+const RATE = `
+  select coalesce(sum(rowcast.slot_bytes(slot)) / greatest(extract(epoch from clock_timestamp() - min(started_at)), 1), 0)::float8 as rate,
+         ${time('min(started_at)')} as since
+    from rowcast.log_slot where started_at is not null`;
+
 /** Prints the status, as text or as one JSON object. Throws a `ConfigError` or a `StartError`. */
 export async function status({ json = false }: { json?: boolean }, context: Context): Promise<void> {
   const { config, connection } = readContext(context);
-  const found = await withConnection(config.databaseUrl, connection, readStatus);
+  const found = await withConnection(config.databaseUrl, connection, (client) =>
+    readStatus(client, config.listenUrl),
+  );
   if (json) context.print(JSON.stringify(found, null, 2));
   else for (const line of linesOf(found)) context.print(line);
 }
 
-async function readStatus(client: pg.Client): Promise<Status> {
+async function readStatus(client: pg.Client, listenUrl: string): Promise<Status> {
   await requireRights(client);
   await requireMigrations(client);
   const watched = await client.query<Omit<Watched, 'keyFaults'>>(WATCHED);
@@ -79,6 +121,12 @@ async function readStatus(client: pg.Client): Promise<Status> {
   const slots = await client.query<Slot>(SLOTS);
   const newest = await client.query<{ at: string }>(NEWEST);
   const queue = await client.query<{ usage: number }>('select pg_notification_queue_usage() as usage');
+  const rate = await client.query<{ rate: number; since: string | null }>(RATE);
+  const fleet = await client.query<Fleet>(FLEET);
+  const heard = await hear(client, listenUrl, {
+    setting: 'ROWCAST_LISTEN_URL',
+    applicationName: APPLICATION_NAME,
+  });
   const connected = await client.query<Connected>(CONNECTED);
   return {
     watched: watched.rows.map((row) => ({
@@ -87,17 +135,21 @@ async function readStatus(client: pg.Client): Promise<Status> {
     })),
     log: {
       bytes: slots.rows.reduce((sum, { bytes }) => sum + bytes, 0),
+      bytesPerSecond: rate.rows[0]?.rate ?? 0,
+      reachesBackTo: rate.rows[0]?.since ?? null,
       newestCommitAt: newest.rows[0]?.at ?? null,
       slots: slots.rows,
     },
     queueUsage: queue.rows[0]?.usage ?? 0,
+    notifyMs: heard.afterMs,
+    fleet: fleet.rows[0] ?? { instances: 0, leaderPid: null, muted: false },
     instances: connected.rows,
   };
 }
 
 const MARKS = { dropped: 'KEY COLUMN DROPPED', twins: 'KEY NOT UNIQUE', nulls: 'KEY MAY BE NULL' } as const;
 
-function linesOf({ watched, log, queueUsage, instances }: Status): string[] {
+function linesOf({ watched, log, queueUsage, notifyMs, fleet, instances }: Status): string[] {
   const used = log.slots.filter(({ startedAt }) => startedAt !== null);
   return [
     `Watched tables: ${watched.length || `none; see ${commandLine('watch --help')}`}`,
@@ -107,13 +159,15 @@ function linesOf({ watched, log, queueUsage, instances }: Status): string[] {
         `  ${access}${scope ? ` ${JSON.stringify(scope)}` : ''}  ${capturing ? 'triggers in place' : 'TRIGGERS MISSING OR DISABLED'}` +
         keyFaults.map((fault) => `  ${MARKS[fault]}`).join(''),
     ),
-    `Log: ${sizeOf(log.bytes)}, newest commit ${log.newestCommitAt ?? 'none'}`,
+    `Log: ${sizeOf(log.bytes)}, ${sizeOf(log.bytesPerSecond)} a second, back to ${log.reachesBackTo ?? 'nothing'}, newest commit ${log.newestCommitAt ?? 'none'}`,
     ...used.map(
       ({ slot, bytes, startedAt, endedAt }) =>
         `  slot ${slot}  ${sizeOf(bytes)}  ${startedAt} to ${endedAt ?? 'now'}`,
     ),
     `Notification queue: ${(queueUsage * 100).toFixed(1)} % used`,
-    `Connected: ${instances.length || 'no instance'}`,
+    `A NOTIFY: ${notifyMs === null ? 'NOT HEARD' : `heard after ${notifyMs.toFixed(1)} ms`}${fleet.muted ? '; muted, the leader reads the log' : ''}`,
+    `Instances: ${fleet.instances || 'none'}${fleet.leaderPid === null ? '' : `, led by that of pid ${fleet.leaderPid}`}`,
+    `Connections: ${instances.length || 'none'}`,
     ...instances.map(
       ({ name, address, connections, since }) =>
         `  ${name}  ${address ?? 'by socket'}  ${connections} connection${connections === 1 ? '' : 's'}  since ${since}`,
