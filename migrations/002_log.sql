@@ -139,5 +139,34 @@ comment on function rowcast.prune(interval, bigint) is
 
 revoke all on function rowcast.prune(interval, bigint) from public;
 
+-- A dump of another server brings transactions that are not yet here: they would look as if they came only now, again
+-- and again.
+create or replace function rowcast.is_foreign() returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select exists (select from rowcast.install i where i.pruned_xid >= pg_snapshot_xmax(pg_current_snapshot()))
+      or exists (select from rowcast.relation r where r.since >= pg_snapshot_xmax(pg_current_snapshot()))
+      or exists (select from rowcast.log l where l.xid >= pg_snapshot_xmax(pg_current_snapshot()))
+$$;
+comment on function rowcast.is_foreign() is 'Whether the log or what goes with it came from another server, by a dump, and has transactions that are not yet here.';
+
+create or replace function rowcast.begin_anew() returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  truncate rowcast.log, rowcast.chunk;
+  update rowcast.log_slot set started_at = case when slot = rowcast.slot() then clock_timestamp() end, ended_at = null;
+  update rowcast.install set token = default, pruned_xid = default;
+  update rowcast.relation set since = pg_current_xact_id();
+end $$;
+comment on function rowcast.begin_anew() is
+  'Empties the log and makes it another one: every client''s cursor is answered with reset. For a database that was restored from a dump of another server; the migrations call it there. Takes ACCESS EXCLUSIVE on the log: writers to watched tables wait.';
+revoke all on function rowcast.begin_anew() from public;
+
+do $$
+begin
+  if rowcast.is_foreign() then
+    perform rowcast.begin_anew();
+  end if;
+end $$;
+
 insert into rowcast.migration (name) values ('002_log') on conflict do nothing;
 commit;

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it } from '@jest/globals';
 import type { Status } from '../src/cli/status.ts';
 import { createDatabase, type Database } from './harness/database.ts';
 import { until } from './harness/facts.ts';
+import { applyMigrations } from './harness/migrations.ts';
 import { addressOf, runProgram, startProgram } from './harness/program.ts';
 import { startServer } from './harness/server.ts';
 import { serverMajor } from './harness/suite.ts';
@@ -112,6 +113,32 @@ describe('the doctor finds', () => {
       /^applied 001_schema\n/,
     );
     expect(await examine(url)).toMatchObject({ code: 0, faults: [] });
+  });
+
+  it('a log that came by a dump of another server, which does not serve, and migrations mend', async () => {
+    const { url, query } = await database();
+    await query(`create table t (id int primary key); select rowcast.watch('t')`);
+    await query('insert into t values (1)');
+    const token = `select token from rowcast.install`;
+    const before = (await query(token)).rows;
+    for (const foreign of [
+      `update rowcast.log set xid = '999999999999'`,
+      `update rowcast.relation set since = '999999999999'`,
+      `update rowcast.install set pruned_xid = '999999999999'`,
+    ]) {
+      await query(foreign);
+      const { code, faults } = await examine(url);
+      expect([code, faults]).toMatchObject([
+        1,
+        [{ check: 'log', remedy: expect.stringContaining('begin_anew') }],
+      ]);
+      const { stderr } = await runProgram(['serve'], { env: { DATABASE_URL: url, PORT: '0' } });
+      expect(stderr).toMatch(/^rowcast: the log came by a dump .*; as the owner.*begin_anew/);
+      await applyMigrations(url);
+      expect(await examine(url)).toMatchObject({ code: 0, faults: [] });
+      expect((await query('select from rowcast.log')).rowCount).toBe(0);
+    }
+    expect((await query(token)).rows).not.toEqual(before);
   });
 
   it('what was altered since watch, and what follows from it', async () => {

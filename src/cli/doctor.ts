@@ -4,7 +4,7 @@ import { commandLine } from '../command.ts';
 import type { Config } from '../config.ts';
 import { refusal, withConnection } from '../postgres/connect.ts';
 import { HEARING_REMEDY, hear } from '../postgres/hearing.ts';
-import { migrationState } from '../postgres/migrate.ts';
+import { FOREIGN_REMEDY, isForeign, migrationState } from '../postgres/migrate.ts';
 import { findPooler } from '../postgres/pooler.ts';
 import { type Lack, lackOfOwn } from '../postgres/rights.ts';
 import { StartError } from '../start-error.ts';
@@ -29,6 +29,7 @@ const CHECKS: readonly (readonly [name: string, check: Check])[] = [
   ['bus', checkBus],
   ['rights', checkRights],
   ['migrations', checkMigrations],
+  ['log', checkLog],
   ['triggers', checkTriggers],
   ['keys', checkKeys],
   ['alterations', checkAlterations],
@@ -111,6 +112,14 @@ async function checkMigrations(client: pg.Client): Promise<Found> {
   if (altered.length > 0)
     return { found: `applied in another version than this one's: ${altered.join(', ')}`, remedy };
   return { found: 'all are applied' };
+}
+
+async function checkLog(client: pg.Client): Promise<Found> {
+  if (!(await isForeign(client))) return { found: 'made on this server' };
+  return {
+    found: 'it came by a dump of another server, with transactions that are not yet here',
+    remedy: FOREIGN_REMEDY,
+  };
 }
 
 /** Of the role that reads, and of the one that listens. */

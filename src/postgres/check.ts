@@ -6,7 +6,7 @@
 import { StartError } from '../start-error.ts';
 import { withConnection } from './connect.ts';
 import { HEARING_REMEDY, hear } from './hearing.ts';
-import { requireMigrations } from './migrate.ts';
+import { requireMigrations, requireOwnLog } from './migrate.ts';
 import { findPooler } from './pooler.ts';
 import { requireRights } from './rights.ts';
 
@@ -28,6 +28,7 @@ export async function checkDatabase({ databaseUrl, listenUrl }: Addresses): Prom
     }
     await requireRights(client);
     await requireMigrations(client);
+    await requireOwnLog(client);
     const setting = listenUrl === databaseUrl ? 'DATABASE_URL' : 'ROWCAST_LISTEN_URL';
     if ((await findPooler(listenUrl, setting)) === 'transaction') {
       throw new StartError(

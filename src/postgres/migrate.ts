@@ -77,6 +77,28 @@ export async function requireMigrations(client: pg.ClientBase): Promise<void> {
   );
 }
 
+/** What mends a log that came by a dump of another server. */
+export const FOREIGN_REMEDY =
+  'as the owner of schema rowcast, run: select rowcast.begin_anew(), after which all clients are told to reset';
+
+/** Throws a `StartError` where the log came by a dump of another server: its commits would be handed on again and again. */
+export async function requireOwnLog(client: pg.ClientBase): Promise<void> {
+  if (!(await isForeign(client))) return;
+  throw new StartError(
+    `the log came by a dump of another server, with transactions that are not yet here; ${FOREIGN_REMEDY}`,
+  );
+}
+
+/** Whether the log came by a dump of another server. An earlier version of the migrations does not tell. */
+export async function isForeign(client: pg.ClientBase): Promise<boolean> {
+  const { rows } = await client.query<{ told: boolean }>(
+    `select to_regprocedure('rowcast.is_foreign()') is not null as told`,
+  );
+  if (!rows[0]?.told) return false;
+  const found = await client.query<{ foreign: boolean }>('select rowcast.is_foreign() as foreign');
+  return found.rows[0]?.foreign ?? false;
+}
+
 /** Runs one file, named by its path within `migrations/`. Throws a `StartError` that names it. */
 export async function applyFile(client: pg.ClientBase, file: string): Promise<void> {
   const sql = await readMigration(file);
