@@ -27,6 +27,8 @@ export interface PostgresOptions {
   port?: number;
   /** Further settings, as for `postgres -c name=value`. */
   settings?: Record<string, string>;
+  /** The programs to use; those of the optional package when left out. */
+  binaries?: Binaries;
   /** Gets each line that the server logs. */
   onLog?: (line: string) => void;
 }
@@ -54,7 +56,7 @@ export interface Postgres {
 /** Starts a server and waits until it accepts connections. Errors are one line that says what to do. */
 export async function startPostgres(options: PostgresOptions = {}): Promise<Postgres> {
   let account = await serverAccount();
-  const binaries = await findBinaries(account);
+  const binaries = options.binaries ?? (await findBinaries(account));
   const dataDir = await placeData(options.dataDir, account);
   const home = join(dataDir, 'server');
   const cluster = join(home, 'cluster');
