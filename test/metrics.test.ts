@@ -160,6 +160,7 @@ describe('the metrics', () => {
     for (const source of ['ring', 'log', 'reset']) {
       expect(series.get(`rowcast_resumes_total{source="${source}"}`)).toBe(0);
     }
+    expect(series.get('rowcast_tokens_refused_total{reason="unavailable"}')).toBe(0);
     expect(series.get('rowcast_commits_total{source="inline"}')).toBe(0);
     expect(series.get('rowcast_commits_total{source="read"}')).toBe(0);
   });

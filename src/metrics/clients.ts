@@ -1,6 +1,6 @@
 /** The metrics of the clients: their sessions, subscriptions, tokens and messages, and who is where. */
 import type { Registry } from 'prom-client';
-import type { Observation } from '../observation.ts';
+import type { Observation, Refused } from '../observation.ts';
 import { seriesIn } from './series.ts';
 
 export type ClientObservation = Extract<
@@ -21,6 +21,9 @@ export interface ClientSources {
 const closeCodes = new Set([1000, 1001, 1005, 1006, 1009, 1011, 4400, 4401, 4403, 4408, 4429]);
 
 const TRANSPORTS = ['websocket', 'sse'];
+
+/** Why tokens are refused. */
+const REASONS: readonly Refused[] = ['no key', 'malformed', 'signature', 'expired', 'claims', 'unavailable'];
 
 export function createClientMetrics(
   registry: Registry,
@@ -66,6 +69,7 @@ export function createClientMetrics(
   );
   // Series of closed sets exist from the start, or a rate over their first event is lost.
   for (const source of ['ring', 'log', 'reset']) resumes.inc({ source }, 0);
+  for (const reason of REASONS) refused.inc({ reason }, 0);
 
   return (seen) => {
     switch (seen.type) {
