@@ -18,17 +18,25 @@ const REQUEST = [
   '\r\n',
 ].join('\r\n');
 const HEAD_END = '\r\n\r\n';
-const [TEXT, PING, PONG] = [1, 9, 10];
+const SWITCHING = 101;
+const [TEXT, CLOSE, PING, PONG] = [1, 8, 9, 10];
 const NONE = Buffer.alloc(0);
+/** The code of a connection that ended without one. */
+const ABNORMAL = 1006;
 
 /** All sockets read into this one: what it holds is taken before the next one reads. */
 const shared = Buffer.allocUnsafe(256 * 1024);
 
 /**
- * Connects. Each text frame is handed on as bytes that hold for that call alone. A connection that ends in another
- * way than by `leave` ends the process: whoever waits for frames must not wait for ever.
+ * Connects. Each text frame is handed on as bytes that hold for that call alone. Of a connection that ends in another
+ * way than by `leave`, `onEnd` gets the close code, or the status of HTTP where there was no handshake. Without it that
+ * ends the process: whoever waits for frames must not wait for ever.
  */
-export function openClient(port: number, onText: (text: Buffer) => void): Client {
+export function openClient(
+  port: number,
+  onText: (text: Buffer) => void,
+  onEnd: (code: number, why: string) => void = fail,
+): Client {
   let inHttp = true;
   let rest: Buffer = NONE;
   let left = false;
@@ -41,6 +49,11 @@ export function openClient(port: number, onText: (text: Buffer) => void): Client
       if (end < 0) return 0;
       inHttp = false;
       at = end + HEAD_END.length;
+      const status = Number(bytes.toString('latin1', 'HTTP/1.1 '.length, 'HTTP/1.1 101'.length));
+      if (status !== SWITCHING) {
+        ended(status, `HTTP ${status}`);
+        socket.destroy();
+      }
     }
     while (!left && bytes.length - at >= 2) {
       const short = (bytes[at + 1] ?? 0) & 0x7f;
@@ -53,6 +66,8 @@ export function openClient(port: number, onText: (text: Buffer) => void): Client
       const opcode = (bytes[at] ?? 0) & 0x0f;
       if (opcode === TEXT) onText(bytes.subarray(at + head, end));
       if (opcode === PING) socket.write(clientFrame(PONG, ''));
+      if (opcode === CLOSE)
+        ended(size >= 2 ? bytes.readUInt16BE(at + head) : ABNORMAL, 'the server closed it');
       at = end;
     }
     return at;
@@ -74,8 +89,15 @@ export function openClient(port: number, onText: (text: Buffer) => void): Client
     },
   });
   socket.on('connect', () => socket.write(REQUEST));
-  socket.on('error', (error) => left || fail(error.message));
-  socket.on('close', () => left || fail('the server closed it'));
+  socket.on('error', (error) => ended(ABNORMAL, error.message));
+  socket.on('close', () => ended(ABNORMAL, 'the server closed it'));
+
+  /** What is left of the connection goes when the server takes it down, as it is about to. */
+  function ended(code: number, why: string): void {
+    if (left) return;
+    left = true;
+    onEnd(code, why);
+  }
 
   return {
     send: (text) => socket.write(clientFrame(TEXT, text)),
@@ -96,7 +118,7 @@ function clientFrame(opcode: number, text: string): Buffer {
   return Buffer.concat([head, payload]);
 }
 
-function fail(why: string): never {
+function fail(_code: number, why: string): never {
   console.error(`a connection was lost: ${why}`);
   process.exit(1);
 }
