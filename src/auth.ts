@@ -5,7 +5,16 @@
  * token of the configured key, issuer and audience that has not run out; and that what it says of one that is refused
  * holds nothing of it.
  */
-import { createRemoteJWKSet, errors, type JWTVerifyOptions, jwtVerify } from 'jose';
+import {
+  createLocalJWKSet,
+  createRemoteJWKSet,
+  errors,
+  type JWKSCacheInput,
+  type JWTVerifyGetKey,
+  type JWTVerifyOptions,
+  jwksCache,
+  jwtVerify,
+} from 'jose';
 import type { Config } from './config.ts';
 import type { Identity } from './identity.ts';
 import { type Observe, type Refused, reasonOf } from './observation.ts';
@@ -41,17 +50,26 @@ export interface AuthOptions {
   now?: () => number;
   /** Pause between two fetches of the keys for names that are not among them. */
   jwksCooldownMs?: number;
+  /** How old they grow before they are fetched anew. */
+  jwksMaxAgeMs?: number;
 }
 
 type Verify = (token: string, options: JWTVerifyOptions) => ReturnType<typeof jwtVerify>;
 
 /** Clocks differ by so much. */
 const LEEWAY_S = 5;
-const JWKS = { timeoutDuration: 5_000, cacheMaxAge: 10 * 60_000 };
+const JWKS = { timeoutDuration: 5_000, cooldownDuration: 10_000, cacheMaxAge: 10 * 60_000 };
+/** How long they stand in for those that cannot be fetched. */
+const JWKS_GOOD_MS = 6 * 3_600_000;
 const MAX_TOKEN_LENGTH = 16 * 1024;
 
-export function createAuth({ config, observe, now = Date.now, jwksCooldownMs = 10_000 }: AuthOptions): Auth {
-  const verifySignature = verifierOf(config, jwksCooldownMs);
+export function createAuth({ config, observe, now = Date.now, ...jwks }: AuthOptions): Auth {
+  const { jwksCooldownMs = JWKS.cooldownDuration, jwksMaxAgeMs = JWKS.cacheMaxAge } = jwks;
+  const verifySignature = verifierOf(config, {
+    ...JWKS,
+    cooldownDuration: jwksCooldownMs,
+    cacheMaxAge: jwksMaxAgeMs,
+  });
 
   async function verify(token: string): Promise<Verified> {
     if (verifySignature === null)
@@ -97,7 +115,7 @@ export function createAuth({ config, observe, now = Date.now, jwksCooldownMs = 1
 /** The check of signatures by the configured key, and by its algorithm alone; null without a key. */
 function verifierOf(
   { jwtSecret, jwtPublicKey, jwksUrl }: AuthOptions['config'],
-  cooldownDuration: number,
+  jwks: typeof JWKS,
 ): Verify | null {
   if (jwtSecret !== undefined) {
     const key = new TextEncoder().encode(jwtSecret);
@@ -109,7 +127,7 @@ function verifierOf(
     return (token, options) => jwtVerify(token, jwtPublicKey, { ...options, algorithms: [algorithm] });
   }
   if (jwksUrl === undefined) return null;
-  const keys = createRemoteJWKSet(new URL(jwksUrl), { ...JWKS, cooldownDuration });
+  const keys = publishedKeys(jwksUrl, jwks);
   const algorithms = ['RS256', 'ES256', 'EdDSA', 'Ed25519'];
   return async (token, options) => {
     const checks = { ...options, algorithms };
@@ -123,6 +141,31 @@ function verifierOf(
         if (verified !== null) return verified;
       }
       throw new errors.JWSSignatureVerificationFailed();
+    }
+  };
+}
+
+/** Keys at a URL. While they cannot be fetched anew, those that were fetched last are good for hours. */
+function publishedKeys(jwksUrl: string, options: typeof JWKS): JWTVerifyGetKey {
+  const fetched: JWKSCacheInput = {};
+  const keys = createRemoteJWKSet(new URL(jwksUrl), { ...options, [jwksCache]: fetched });
+  return async (header, token) => {
+    try {
+      return await keys(header, token);
+    } catch (error) {
+      const { jwks, uat } = fetched;
+      const isKnown = jwks !== undefined && uat !== undefined && Date.now() - uat < JWKS_GOOD_MS;
+      // What the keys themselves say is an answer.
+      if (
+        !isKnown ||
+        error instanceof errors.JWKSNoMatchingKey ||
+        error instanceof errors.JWKSMultipleMatchingKeys
+      )
+        throw error;
+      return createLocalJWKSet(jwks)(header, token).catch((local: unknown) => {
+        // It may be among those that could not be fetched.
+        throw local instanceof errors.JWKSNoMatchingKey ? error : local;
+      });
     }
   };
 }

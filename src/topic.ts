@@ -42,7 +42,7 @@ export type ParsedTopic = TableTopic | ChannelTopic | InboxTopic;
 /** Lengths are in UTF-16 units, as JavaScript counts them; they bind both spellings, given and canonical. */
 export type TopicLimits = { readonly maxLength: number; readonly maxFilters: number };
 export const TOPIC_LIMITS: TopicLimits = { maxLength: 4096, maxFilters: 16 };
-/** The longest name of a channel, decoded. */
+/** The longest name of a channel, decoded, in code points, as PostgreSQL counts. */
 export const MAX_CHANNEL_LENGTH = 128;
 
 /**
@@ -65,9 +65,9 @@ export function parseTopic(text: string, limits: TopicLimits = TOPIC_LIMITS): Pa
 /** The topic of a channel, by its decoded name. Throws `bad_topic` on an empty or too long one. */
 export function channelTopic(name: string): ChannelTopic {
   if (name === '') throw badTopic('the channel has no name; write #name');
-  if (name.length > MAX_CHANNEL_LENGTH) {
-    throw badTopic(`the channel's name has ${name.length} characters; the limit is ${MAX_CHANNEL_LENGTH}`);
-  }
+  const { length } = [...name];
+  if (length > MAX_CHANNEL_LENGTH)
+    throw badTopic(`the channel's name has ${length} characters; the limit is ${MAX_CHANNEL_LENGTH}`);
   return { kind: 'channel', name };
 }
 

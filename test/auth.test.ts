@@ -21,7 +21,10 @@ afterEach(async () => {
   for (const close of closing.splice(0)) await close();
 });
 
-function authOf(env: Record<string, string>, options: { jwksCooldownMs?: number } = {}) {
+function authOf(
+  env: Record<string, string>,
+  options: { jwksCooldownMs?: number; jwksMaxAgeMs?: number } = {},
+) {
   const seen = observations();
   const auth = createAuth({
     config: readConfig({ DATABASE_URL, ...env }),
@@ -205,6 +208,23 @@ describe('a token by published keys', () => {
       await expect(verify(token)).rejects.toMatchObject(refused('not among'));
     }
     expect(fetched()).toBe(1);
+  });
+
+  it('is checked by those that were fetched last, while they cannot be fetched anew', async () => {
+    const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true });
+    const { url, answer, fetched } = await serveKeys([
+      { ...(await exportJWK(publicKey)), kid: 'a', alg: 'ES256' },
+    ]);
+    const { verify } = authOf({ ROWCAST_JWKS_URL: url }, { jwksMaxAgeMs: 0, jwksCooldownMs: 0 });
+    const token = await sign(privateKey, 'ES256', {}, 'a');
+    await verify(token);
+    answer(500);
+    await verify(token);
+    expect(fetched()).toBeGreaterThan(1);
+    const forged = await sign((await generateKeyPair('ES256')).privateKey, 'ES256', {}, 'a');
+    await expect(verify(forged)).rejects.toMatchObject(refused('not signed'));
+    const other = await sign(privateKey, 'ES256', {}, 'b');
+    await expect(verify(other)).rejects.toMatchObject({ code: 'unavailable' });
   });
 
   it('cannot be told while they cannot be fetched', async () => {

@@ -35,6 +35,7 @@ async function exposed(): Promise<Set<string>> {
   const no = () => false;
   const text = await createMetrics({
     sessions: zero,
+    sessionsBy: zero,
     subscriptions: zero,
     topics: zero,
     present: zero,

@@ -226,6 +226,7 @@ describe('a bad topic', () => {
     const filters = Array.from({ length: 16 }, (_, index) => `a=neq.${index}`);
     expect(table(`m?${filters.join('&')}`).filters).toHaveLength(16);
     expect(canonicalOf(`#${'x'.repeat(128)}`)).toHaveLength(129);
+    expect(canonicalOf(`#${'🙂'.repeat(128)}`)).toHaveLength(257);
     expect(canonicalOf(`public.${'x'.repeat(4089)}`)).toHaveLength(4096);
     expect(() => withFilters(table('m'), [{ column: 'a', operator: 'eq', value: '&'.repeat(1400) }])).toThrow(
       /the limit is 4096/,

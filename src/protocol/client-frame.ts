@@ -27,7 +27,7 @@ type Fields = Record<string, unknown>;
 
 /** The longest `id` a client may choose, in characters (code points). */
 export const MAX_ID_LENGTH = 64;
-/** The longest name of a channel, a user or an event, in UTF-16 units. */
+/** The longest name of a channel, a user or an event, in code points, as PostgreSQL counts. */
 export const MAX_NAME_LENGTH = 128;
 /** How deep a client's JSON may nest where nothing else is said. */
 export const MAX_DEPTH = 64;
@@ -193,8 +193,9 @@ function requireText(fields: Fields, name: string, id: string | undefined): stri
 
 function requireName(fields: Fields, name: string, id: string | undefined): string {
   const text = requireText(fields, name, id);
-  if (text.length <= MAX_NAME_LENGTH) return text;
-  throw badFrame(`"${name}" has ${text.length} characters; the limit is ${MAX_NAME_LENGTH}`, id);
+  const { length } = [...text];
+  if (length <= MAX_NAME_LENGTH) return text;
+  throw badFrame(`"${name}" has ${length} characters; the limit is ${MAX_NAME_LENGTH}`, id);
 }
 
 function withId(id: string | undefined): { id?: string } {
