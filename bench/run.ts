@@ -8,6 +8,7 @@ import { fleet } from './fleet.ts';
 import { idle } from './idle.ts';
 import { latency } from './latency.ts';
 import { type Bound, holds, type Measurement, type Result } from './measurement.ts';
+import { prune } from './prune.ts';
 import { resume } from './resume.ts';
 import { describeMachine } from './rig/machine.ts';
 import { type Bench, startBench } from './rig/rig.ts';
@@ -26,6 +27,7 @@ const MEASUREMENTS: readonly Measurement[] = [
   resume,
   snapshot,
   fleet,
+  prune,
 ];
 const NAMES = MEASUREMENTS.map(({ name }) => name).join(', ');
 
