@@ -45,7 +45,7 @@ function take(major) {
     [
       '--experimental-vm-modules',
       join(root, 'node_modules', 'jest', 'bin', 'jest.js'),
-      ...['--json', `--outputFile=${report}`, '--reporters=default', ...rest],
+      ...[...rest, '--json', `--outputFile=${report}`, '--reporters=default'],
     ],
     {
       cwd: root,
