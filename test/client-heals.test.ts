@@ -219,10 +219,11 @@ describe('a client', () => {
 
   it('goes on from its storage after the page was loaded anew', async () => {
     const kept = new Map<string, string>();
+    const removed: string[] = [];
     const storage: Storage = {
       get: (key) => kept.get(key),
       set: (key, value) => void kept.set(key, value),
-      remove: (key) => void kept.delete(key),
+      remove: (key) => void removed.push(key),
     };
     const taken: unknown[] = [];
     const onChange = (changes: readonly Change[]) => {
@@ -248,6 +249,7 @@ describe('a client', () => {
     const bad = site.client({ storage });
     await hasStatus(bad.subscribe('item', { onReset: (reason) => resets.push(reason) }), 'live');
     expect(resets).toEqual(['cursor_expired']);
+    expect(removed).toEqual(['rowcast:public.item']);
     expect(kept.get('rowcast:public.item')).not.toBe('nonsense');
   });
 });

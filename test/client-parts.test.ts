@@ -5,8 +5,10 @@ import fc from 'fast-check';
 import { backoffMs } from '../src/client/backoff.ts';
 import { endpointOf } from '../src/client/endpoint.ts';
 import { createJson } from '../src/client/numbers.ts';
+import type { Event as ConnectionEvent } from '../src/client/states.ts';
 import { EVENTS, next, STATES } from '../src/client/states.ts';
 import { renewalMs } from '../src/client/token.ts';
+import { watchWindow } from '../src/client/window.ts';
 import { tokenOf } from './harness/tokens.ts';
 
 describe('the states of the connection', () => {
@@ -159,5 +161,43 @@ describe('the address', () => {
     ['wss://host/live/feed?x=1#y', 'wss://host/live/feed?x=1'],
   ])('%s is %s', (given, url) => {
     expect(endpointOf(given)).toBe(url);
+  });
+});
+
+describe('the window', () => {
+  it('tells of the network and of being looked at, until it is left alone', () => {
+    const page = new EventTarget();
+    const document = Object.assign(new EventTarget(), { visibilityState: 'visible' });
+    const globals = {
+      document,
+      addEventListener: page.addEventListener.bind(page),
+      removeEventListener: page.removeEventListener.bind(page),
+    };
+    const before = Object.keys(globals).map(
+      (name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)] as const,
+    );
+    for (const [name, value] of Object.entries(globals))
+      Object.defineProperty(globalThis, name, { value, configurable: true });
+    try {
+      const told: ConnectionEvent[] = [];
+      const leave = watchWindow((event) => told.push(event));
+      page.dispatchEvent(new Event('offline'));
+      page.dispatchEvent(new Event('online'));
+      document.dispatchEvent(new Event('visibilitychange'));
+      document.visibilityState = 'hidden';
+      document.dispatchEvent(new Event('visibilitychange'));
+      expect(told).toEqual(['offline', 'wake', 'wake']);
+      page.dispatchEvent(new Event('offline'));
+      page.dispatchEvent(new Event('online'));
+      expect(told).toEqual(['offline', 'wake', 'wake', 'offline', 'wake']);
+      leave();
+      page.dispatchEvent(new Event('online'));
+      expect(told.length).toBe(5);
+    } finally {
+      for (const [name, descriptor] of before) {
+        Reflect.deleteProperty(globalThis, name);
+        if (descriptor !== undefined) Object.defineProperty(globalThis, name, descriptor);
+      }
+    }
   });
 });

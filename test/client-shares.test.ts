@@ -127,6 +127,32 @@ describe('a topic', () => {
     expect(seen).toEqual([30, 1]);
   });
 
+  it('goes not back in time for one whose rows are newer than what the others lack', async () => {
+    await insert(1, 30);
+    const client = site.client();
+    const window = client.live('item', { limit: 3 });
+    await hasStatus(window, 'live');
+    await site.network.refuse();
+    site.network.cut();
+    await hasStatus(window, 'offline');
+    for (const name of ['a', 'b', 'c'])
+      await site.database.query('update item set name = $1 where id = 1', [name]);
+    const all = client.live('item', { order: 'id.desc' });
+    const names = new Set<unknown>();
+    all.subscribe(() => names.add(all.rows.at(-1)?.['name']));
+    const seen: unknown[] = [];
+    const subscription = client.subscribe('item', {
+      snapshot: { order: 'id', limit: 2 },
+      onSnapshot: (rows) => seen.push(rows),
+      onChange: (changes) => seen.push(changes),
+    });
+    await site.network.accept();
+    for (const one of [window, all, subscription]) await hasStatus(one, 'live');
+    expect(window.rows[0]).toEqual({ id: 1, name: 'c' });
+    expect([...names].filter((name) => name !== undefined)).toEqual(['c']);
+    expect(seen).toEqual([[{ id: 1, name: 'c' }, ...rowsOf([2])]]);
+  });
+
   it('is replayed from two cursors to two who began at different ones', async () => {
     const client = site.client();
     const first = client.subscribe('item', {});

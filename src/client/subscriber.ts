@@ -84,6 +84,7 @@ export class Subscriber extends Member implements Subscription {
 
   override reset(reason: ResetReason): void {
     if (this.#options.snapshot) this.#wantRows();
+    else this.#call(() => this.#context.storage?.remove(this.#key));
     this.#call(() => this.#options.onReset?.(reason));
   }
 

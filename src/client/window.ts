@@ -5,7 +5,8 @@ import type { Event } from './states.ts';
 export function watchWindow(dispatch: (event: Event) => void): () => void {
   const { document } = globalThis;
   const tell = ({ type }: { readonly type: string }) => {
-    if (document?.visibilityState !== 'hidden') dispatch(type === 'offline' ? type : 'wake');
+    if (type === 'offline') dispatch(type);
+    else if (type === 'online' || document.visibilityState === 'visible') dispatch('wake');
   };
   const add = globalThis.addEventListener;
   add?.('online', tell);
