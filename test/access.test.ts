@@ -5,6 +5,7 @@ import { createDatabase, type Database } from './harness/database.ts';
 import { until } from './harness/facts.ts';
 import { type Instance, startInstance } from './harness/instance.ts';
 import { connect, type Frame, type Socket } from './harness/socket.ts';
+import { withClient } from './harness/suite.ts';
 import { SECRET, tokenOf } from './harness/tokens.ts';
 
 let database: Database;
@@ -24,22 +25,25 @@ afterAll(async () => {
   await database.drop();
 });
 beforeEach(async () => {
-  const client = await database.client();
   const heard = instance.observed.since();
-  try {
+  const begun = await commit(`
+    truncate open, members, orders, shared;
+    select rowcast.watch('open', access => 'public'), rowcast.watch('members'),
+           rowcast.watch('orders', columns => '{id,customer_id,status}', access => 'scoped', scope => '{"customer_id":"customer"}'),
+           rowcast.watch('shared', access => 'scoped', scope => '{"team":"teams","region":"region"}')`);
+  await heard.next('feed.commit', ({ xid }) => xid === begun);
+});
+
+/** Commits one transaction; gives its id. */
+async function commit(sql: string): Promise<bigint> {
+  return withClient(database.url, async (client) => {
     await client.query('begin');
-    await client.query(`
-      truncate open, members, orders, shared;
-      select rowcast.watch('open', access => 'public'), rowcast.watch('members'),
-             rowcast.watch('orders', columns => '{id,customer_id,status}', access => 'scoped', scope => '{"customer_id":"customer"}'),
-             rowcast.watch('shared', access => 'scoped', scope => '{"team":"teams","region":"region"}')`);
+    await client.query(sql);
     const { rows } = await client.query<{ id: string }>('select pg_current_xact_id()::text as id');
     await client.query('commit');
-    await heard.next('feed.commit', ({ xid }) => xid === BigInt(rows[0]?.id ?? ''));
-  } finally {
-    await client.end();
-  }
-});
+    return BigInt(rows[0]?.id ?? '');
+  });
+}
 
 /** A client with a token of these claims; without any, without a token. */
 async function client(claims?: JWTPayload): Promise<Socket> {
@@ -248,9 +252,11 @@ describe('watch called again', () => {
       ROWCAST_JWT_SECRET: SECRET,
       ROWCAST_RING_BYTES: '64KiB',
     });
-    await database.query(
+    const heard = [instance, forgetful].map(({ observed }) => observed.since());
+    const xid = await commit(
       `select rowcast.watch('orders', columns => '{id,customer_id}', access => 'scoped', scope => '{"customer_id":"customer"}')`,
     );
+    for (const observed of heard) await observed.next('feed.commit', (seen) => seen.xid === xid);
     const headers = { authorization: `Bearer ${await tokenOf({ sub: 'anna', customer: 7 })}` };
     for (const url of [instance.url, forgetful.url]) {
       const socket = await connect(url, { headers });

@@ -5,6 +5,7 @@ import { connect as connectTcp, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from '@jest/globals';
+import { freePort } from '../src/dev/port.ts';
 import { startPostgres } from '../src/dev/postgres.ts';
 import { createDatabase, type Database } from './harness/database.ts';
 import { addressOf, type Outcome, type Program, runProgram, startProgram } from './harness/program.ts';
@@ -249,6 +250,18 @@ describe('serve', () => {
       expect((await fetch(`${address}${path}`, { method: 'POST', body: '{}' })).status).toBe(404);
     }
     await socket.close();
+  });
+
+  it.each(['SIGKILL', 'SIGTERM'] as const)('starts again at once where it ended by %s', async (signal) => {
+    const { url } = await database();
+    const env = { PORT: String(await freePort()) };
+    const [program, address] = await startService(url, env);
+    const socket = await connect(`${address.replace('http', 'ws')}/ws`);
+    program.kill(signal);
+    await program.ended;
+    await socket.closed;
+    const [, again] = await startService(url, env);
+    expect((await fetch(`${again}/readyz`)).status).toBe(200);
   });
 
   it.each(['SIGTERM', 'SIGINT'] as const)('sends clients away and ends with 0 on %s', async (signal) => {
