@@ -60,8 +60,13 @@ describe('dev', () => {
     const page = await fetch(address);
     expect(page.headers.get('content-type')).toMatch(/^text\/html/);
     const html = await page.text();
-    expect(html).toContain("const TOPIC = 'public.messages'");
-    expect(html.match(/(?:src|href)="(?!data:)[^"]*"|url\(/g)).toBeNull();
+    // All that it loads is served here.
+    const loaded = [...html.matchAll(/(?:src|href)="(?!data:|#)([^"]*)"/g)].map(([, path]) => path ?? '');
+    expect(loaded).toEqual(['/dev/page/style.css', '/dev/page/app.js']);
+    for (const path of [...loaded, '/client.js'])
+      expect((await fetch(`${address}${path}`)).headers.get('content-type')).toMatch(
+        /^text\/(css|javascript)/,
+      );
 
     const socket = await subscriber(address);
     const [, url = ''] = /psql "(postgresql:[^"]+)" -c "insert into messages/.exec(said) ?? [];

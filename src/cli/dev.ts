@@ -1,4 +1,5 @@
-/** `rowcast dev`: PostgreSQL, the demo's table, the service and a page to look at, with one command. */
+/** `rowcast dev`: PostgreSQL, the demo's tables, the service and a page to look at, with one command. */
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { type Config, readConfig } from '../config.ts';
 import { createDemo } from '../dev/demo.ts';
@@ -16,7 +17,9 @@ import { stopSignal } from './signals.ts';
 const DATA_FOLDER = '.rowcast';
 /** The page comes back when the next one is started: nobody waits for it. */
 const DRAIN_MS = '200';
-const DEMO = 'demo/001_messages.sql';
+const DEMO = ['demo/001_messages.sql', 'demo/002_shop.sql'];
+/** The chat of the demo. */
+const CHANNELS = 'lobby:join+publish+presence, @*:publish';
 const INSERT = `-c "insert into messages (content) values ('hello')"`;
 
 /** Resolves when it has been stopped by a signal. Throws a `ConfigError` or a `StartError`. */
@@ -33,8 +36,14 @@ export async function dev(context: Context): Promise<void> {
 
 async function start(context: Context, onStop: (release: () => Promise<void>) => void): Promise<void> {
   const { env, print } = context;
-  const { DATABASE_URL, LOG_LEVEL, ROWCAST_DRAIN_MS } = env;
-  const quiet = { ...env, LOG_LEVEL: LOG_LEVEL || 'warn', ROWCAST_DRAIN_MS: ROWCAST_DRAIN_MS || DRAIN_MS };
+  const { DATABASE_URL, LOG_LEVEL, ROWCAST_DRAIN_MS, ROWCAST_CHANNELS } = env;
+  const quiet = {
+    ...env,
+    ...secretOf(env),
+    LOG_LEVEL: LOG_LEVEL || 'warn',
+    ROWCAST_DRAIN_MS: ROWCAST_DRAIN_MS || DRAIN_MS,
+    ROWCAST_CHANNELS: ROWCAST_CHANNELS || CHANNELS,
+  };
   const { config, psql } = DATABASE_URL?.trim()
     ? { config: readConfig(quiet), psql: 'psql "$DATABASE_URL"' }
     : await embedded(quiet, context, onStop);
@@ -54,6 +63,13 @@ async function start(context: Context, onStop: (release: () => Promise<void>) =>
   print(`  Insert a row:  ${psql} ${INSERT}`);
   print(`  The socket:    ws://${host}:${server.port}/ws (subscribe to messages)`);
   print('  To stop:       Ctrl+C');
+}
+
+/** What the demo signs the tokens of its chat with, where nothing else says who signs them. */
+function secretOf(env: Context['env']): { ROWCAST_JWT_SECRET?: string } {
+  const { ROWCAST_JWT_SECRET, ROWCAST_JWT_PUBLIC_KEY, ROWCAST_JWKS_URL } = env;
+  if (ROWCAST_JWT_SECRET || ROWCAST_JWT_PUBLIC_KEY || ROWCAST_JWKS_URL) return {};
+  return { ROWCAST_JWT_SECRET: randomBytes(32).toString('base64') };
 }
 
 /** Says for people when PostgreSQL goes, and when it is back. */
@@ -78,6 +94,8 @@ const OUTAGE: ReadonlySet<string> = new Set([
   'leader.lost',
   'pool.error',
   'bus.failed',
+  'presence.lost',
+  'presence.failed',
 ]);
 
 /** All but that. */
@@ -111,14 +129,14 @@ async function embedded(
   return { config: configOf(postgres.url), psql: `psql "${postgres.url}"` };
 }
 
-/** Applies the migrations and the demo's table. */
+/** Applies the migrations and the demo's tables. */
 async function prepare(config: Config, context: Context): Promise<void> {
   const observe: Observe = printMigrations(context);
   const connection = { setting: 'DATABASE_URL', applicationName: APPLICATION_NAME } as const;
   await withConnection(config.databaseUrl, connection, async (client) => {
     await asOwner(client, async () => {
       await applyMigrations(client, { observe });
-      await applyFile(client, DEMO);
+      for (const file of DEMO) await applyFile(client, file);
     });
   });
 }

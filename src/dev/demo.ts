@@ -1,18 +1,18 @@
 /**
- * The demo: a page on which rows appear as they are committed, and the route by which it inserts one.
+ * The demo: a page on which rows appear as they are committed, and the routes by which it writes some.
  *
  * It belongs to `rowcast dev`. The rows get to the page the way any client gets them.
  */
 
 import type { HttpRequest, HttpResponse, TemplatedApp } from 'uWebSockets.js';
-import { readFile } from 'node:fs/promises';
 import pg from 'pg';
-import { z } from 'zod';
 import type { Config } from '../config.ts';
 import { type Observe, reasonOf } from '../observation.ts';
 import { allowsOrigin } from '../origin.ts';
 import type { Page } from '../transports/http.ts';
 import { readBody } from './body.ts';
+import { readPages } from './files.ts';
+import { createRoutes, type Route, type RoutesOptions, refusal, type Said } from './routes.ts';
 
 export interface Demo {
   /** By path. */
@@ -22,23 +22,14 @@ export interface Demo {
   close(): Promise<void>;
 }
 
-const PATH = '/demo/messages';
 const MAX_BODY_BYTES = 16 * 1024;
-const MAX_CONTENT = 2_000;
-
-const message = z.object({
-  content: z.string().trim().min(1, 'write something').max(MAX_CONTENT, `at most ${MAX_CONTENT} characters`),
-  room_id: z.int32().default(1),
-});
-
-const INSERT = `insert into public.messages (room_id, content) values ($1, $2) returning to_jsonb(messages)::text as row`;
 
 export interface DemoOptions {
-  config: Pick<Config, 'databaseUrl' | 'origins'>;
+  config: Pick<Config, 'databaseUrl' | 'origins'> & RoutesOptions['config'];
   observe: Observe;
 }
 
-/** Creates the demo over a database that has its table. */
+/** Creates the demo over a database that has its tables. */
 export async function createDemo({ config, observe }: DemoOptions): Promise<Demo> {
   const pool = new pg.Pool({
     connectionString: config.databaseUrl,
@@ -48,30 +39,18 @@ export async function createDemo({ config, observe }: DemoOptions): Promise<Demo
     query_timeout: 5_000,
   });
   pool.on('error', (error) => observe({ type: 'pool.error', error: reasonOf(error) }));
-  const page = await readFile(new URL('page.html', import.meta.url), 'utf8');
+  const pages = await readPages();
 
-  async function insert(body: string): Promise<Answer> {
-    const parsed = message.safeParse(jsonOf(body));
-    if (!parsed.success) {
-      const [issue] = parsed.error.issues;
-      const where = issue?.path.join('.') || 'the body';
-      return refusal('400 Bad Request', `${where}: ${issue?.message ?? 'is no message'}`);
-    }
-    const { room_id, content } = parsed.data;
-    const { rows } = await pool.query<{ row: string }>(INSERT, [room_id, content]);
-    return { status: '201 Created', body: rows[0]?.row ?? '{}' };
-  }
-
-  async function post(response: HttpResponse, refused: Answer | undefined): Promise<Answer> {
+  async function post(response: HttpResponse, refused: Said | undefined, route: Route): Promise<Said> {
     const body = await readBody(response, MAX_BODY_BYTES);
     if (refused) return refused;
     if (body === undefined)
       return refusal('413 Content Too Large', `a body has at most ${MAX_BODY_BYTES} bytes`);
-    return insert(body);
+    return route(jsonOf(body));
   }
 
   /** Other sites must not write by way of a visitor's browser. */
-  function refusedRequest(request: HttpRequest): Answer | undefined {
+  function refusedRequest(request: HttpRequest): Said | undefined {
     const origin = request.getHeader('origin');
     if (!allowsOrigin(config.origins, origin, request.getHeader('host')))
       return refusal('403 Forbidden', 'pages of this origin may not write here');
@@ -81,25 +60,21 @@ export async function createDemo({ config, observe }: DemoOptions): Promise<Demo
   }
 
   return {
-    pages: { '/': { contentType: 'text/html; charset=utf-8', body: page } },
+    pages,
     mount(app) {
-      app.post(PATH, (response, request) => void answer(response, post(response, refusedRequest(request))));
+      for (const [path, route] of Object.entries(createRoutes({ pool, config }))) {
+        app.post(
+          `/demo/${path}`,
+          (response, request) => void answer(response, post(response, refusedRequest(request), route)),
+        );
+      }
     },
     close: () => pool.end(),
   };
 }
 
-interface Answer {
-  readonly status: string;
-  readonly body: string;
-}
-
-function refusal(status: string, why: string): Answer {
-  return { status, body: JSON.stringify({ error: why }) };
-}
-
 /** Answers when `coming` is there, unless the client has gone by then. */
-async function answer(response: HttpResponse, coming: Promise<Answer>): Promise<void> {
+async function answer(response: HttpResponse, coming: Promise<Said>): Promise<void> {
   let gone = false;
   response.onAborted(() => {
     gone = true;
