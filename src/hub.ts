@@ -224,7 +224,8 @@ export function createHub<T extends ReadableTable>(options: HubOptions<T>): Hub 
     register,
     async drain(drainMs) {
       draining = true;
-      await drainSessions({ sessions, drainMs, now, delay });
+      const cursor = () => (router.settled ? feed.cursor() : null);
+      await drainSessions({ sessions, drainMs, cursor, now, delay });
     },
     beat,
     watch,

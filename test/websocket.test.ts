@@ -299,6 +299,23 @@ describe('draining', () => {
     expect(endpoint.nowMs).toBeCloseTo(1_000 + 2 * 6_000, -1);
   });
 
+  it('tells clients their cursors, so that they lack nothing but what comes while they are away', async () => {
+    const quiet = await endpoint.subscriber('messages');
+    endpoint.commit([inserted(1, 'public.rooms')]);
+    endpoint.skipTo('c7');
+    await endpoint.hub.drain(0);
+    await quiet.closed;
+    expect(quiet.frames.at(-1)).toEqual({ type: 'cursor', cursor: 'c7' });
+  });
+
+  it('tells none within a commit, of which something is yet to come', async () => {
+    const socket = await endpoint.subscriber('messages');
+    endpoint.commit([inserted(1)], { last: false });
+    await endpoint.hub.drain(0);
+    await socket.closed;
+    expect(socket.frames.filter(({ type }) => type === 'cursor')).toEqual([]);
+  });
+
   it('takes no time where none is given', async () => {
     const socket = await endpoint.client();
     await endpoint.hub.drain(0);
