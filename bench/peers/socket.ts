@@ -36,6 +36,7 @@ export function openClient(
   port: number,
   onText: (text: Buffer) => void,
   onEnd: (code: number, why: string) => void = fail,
+  host = '127.0.0.1',
 ): Client {
   let inHttp = true;
   let rest: Buffer = NONE;
@@ -74,7 +75,7 @@ export function openClient(
   }
 
   const socket = connect({
-    host: '127.0.0.1',
+    host,
     port,
     noDelay: true,
     onread: {
