@@ -12,7 +12,7 @@ RUN --mount=type=secret,id=npmrc,target=/root/.npmrc \
     npm ci --include=dev --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json tsconfig.build.json ./
 COPY src src
-RUN npm run --silent build
+RUN npm run --silent build && find dist -name '*.d.ts' -delete
 
 # What runs, and nothing else: the optional embedded PostgreSQL is for the demo alone, and uWebSockets.js brings a
 # binary for each platform and version of Node.js.
