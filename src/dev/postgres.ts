@@ -167,12 +167,7 @@ async function initialise(home: string, binaries: Binaries, account: Account | u
         ? ['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8']
         : ['--encoding=UTF8', '--locale=C.UTF-8'];
     const access = ['--username=postgres', '--auth=scram-sha-256', `--pwfile=${password}`];
-    await run(
-      binaries.initdb,
-      [`--pgdata=${cluster}`, ...access, ...locale, '--no-sync', '--no-instructions'],
-      fresh,
-      account,
-    );
+    await run(binaries.initdb, [`--pgdata=${cluster}`, ...access, ...locale, '--no-sync'], fresh, account);
     await rename(fresh, home);
   } finally {
     await rm(fresh, { recursive: true, force: true });
