@@ -1,6 +1,7 @@
 /** deploy/rights.sql: the role that it makes serves, and has no right beyond what that takes. */
 import { readFile } from 'node:fs/promises';
 import { afterEach, expect, it } from '@jest/globals';
+import { until } from './harness/facts.ts';
 import { addressOf, runProgram, startProgram } from './harness/program.ts';
 import { startServer } from './harness/server.ts';
 import { connect } from './harness/socket.ts';
@@ -59,7 +60,9 @@ it('rowcast_service serves changes, snapshots, messages and presence, prunes, an
     changes: [{ new: { id: 1, later: 2 } }],
   });
   socket.send({ type: 'subscribe', id: 'c', topic: '#lobby' });
-  await socket.next('subscribed', ({ id }) => id === 'c');
+  await until(async () => (await query('select from rowcast.presence')).rows.length === 1, {
+    what: 'it is in the lobby',
+  });
   socket.send({ type: 'subscribe', id: 'p', topic: 'rowcast.presence?channel=eq.lobby', snapshot: true });
   await socket.next('live', ({ id }) => id === 'p');
   expect(socket.texts.join()).not.toContain('hidden');
