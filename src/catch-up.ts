@@ -59,7 +59,8 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
         continue;
       }
       const missing = ring.missing(track.cursor, track.position);
-      if (missing === null || (!missing.exact && (missing.commits.length > MAX_INEXACT || isOld(track)))) {
+      const inexact = missing === null ? 0 : (missing.exactFrom ?? missing.commits.length);
+      if (missing === null || inexact > MAX_INEXACT || (!missing.exact && isOld(track))) {
         source = 'log';
         advanced = false;
         const end = await replay.run(track);
@@ -68,7 +69,7 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
         await drained(track);
         continue;
       }
-      if (!missing.exact && !contains(feed.position, track.position)) {
+      if (missing.exactFrom === null && !contains(feed.position, track.position)) {
         // Its client has seen commits that this instance has not heard of yet.
         if (advanced) return 'stream_changed';
         await feed.advance('snapshot');
@@ -85,7 +86,7 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
             page,
             offset,
             (base) => withCommit(base, xid, parts),
-            missing.exact && page.last ? page.cursor : null,
+            taken >= inexact && page.last ? page.cursor : null,
           );
           offset += linesIn(page);
         }

@@ -19,8 +19,13 @@ export interface RingCommit {
 /** What a position lacks: commits in the order in which the feed handed them on. */
 export interface Missing {
   readonly commits: readonly RingCommit[];
-  /** Whether the feed was once at this very position: then the cursors of the pages hold as they are. */
+  /** Whether the feed was once at this very position, and spelled it so. */
   readonly exact: boolean;
+  /**
+   * From which of them on the cursors of the pages hold as they are, since before it the feed had just what whoever
+   * gets these has then; null where that is never so, as of one who has what was not handed on yet.
+   */
+  readonly exactFrom: number | null;
 }
 
 export interface Ring {
@@ -115,13 +120,29 @@ export function createRing(maxBytes: number): Ring {
     if (floor === null) return null;
     floor.position ??= readCursor(floor.cursor).position;
     if (!contains(position, floor.position)) return null;
-    const commits: RingCommit[] = [];
-    for (let i = entries.length - 1; i >= head; i--) {
+    const met = meeting(position);
+    const before: RingCommit[] = [];
+    for (let i = (met ?? entries.length) - 1; i >= head; i--) {
       const entry = entries[i];
       if (!entry || entry.highest < position.snapshot.xmin) break;
-      if (partsIn(position, entry.xid, entry.id) < entry.parts) commits.push(entry);
+      if (partsIn(position, entry.xid, entry.id) < entry.parts) before.push(entry);
     }
-    return { commits: commits.reverse(), exact: false };
+    before.reverse();
+    if (met === null) return { commits: before, exact: false, exactFrom: null };
+    return { commits: [...before, ...present(entries.slice(met))], exact: false, exactFrom: before.length };
+  }
+
+  /** The first entry before which the feed had all that the position has; null where it has not yet. */
+  function meeting(position: Position): number | null {
+    if (position.partial !== null) return null;
+    let [low, high] = [head, entries.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const own = ownPosition(entries[middle]);
+      if (own !== null && contains(own, position)) high = middle;
+      else low = middle + 1;
+    }
+    return low < entries.length ? low + 1 : null;
   }
 
   function open({ xid, id, parts }: Page): Entry {
@@ -168,7 +189,7 @@ export function createRing(maxBytes: number): Ring {
     missing(cursor, position) {
       const number = numbers.get(cursor);
       if (number !== undefined) {
-        return { commits: present(entries.slice(head + number - first)), exact: true };
+        return { commits: present(entries.slice(head + number - first)), exact: true, exactFrom: 0 };
       }
       if (remembered?.cursor !== cursor || remembered.end !== end()) {
         remembered = { cursor, end: end(), missing: search(position) };
@@ -176,6 +197,20 @@ export function createRing(maxBytes: number): Ring {
       return remembered.missing;
     },
   };
+}
+
+const positions = new WeakMap<Entry, Position>();
+
+/** Where the feed was after an entry; null where it is under way. */
+function ownPosition(entry: Entry | undefined): Position | null {
+  const page = entry?.pages.at(-1);
+  if (entry === undefined || page?.last !== true) return null;
+  let position = positions.get(entry);
+  if (position === undefined) {
+    ({ position } = readCursor(page.cursor));
+    positions.set(entry, position);
+  }
+  return position;
 }
 
 function present(entries: readonly (Entry | undefined)[]): Entry[] {

@@ -8,7 +8,7 @@ import { createCatchUp } from '../src/catch-up.ts';
 import type { Page } from '../src/commit.ts';
 import { createFeed } from '../src/feed.ts';
 import { readCursor, spellCursor } from '../src/position/cursor.ts';
-import { parseSnapshot, positionAt } from '../src/position.ts';
+import { parseSnapshot, positionAt, withCommit } from '../src/position.ts';
 import type { LogReader } from '../src/postgres/log.ts';
 import { createRing } from '../src/ring.ts';
 import { createRouter } from '../src/router.ts';
@@ -99,9 +99,10 @@ describe('while a client is caught up', () => {
     const old = positionAt(snapshot('100:100:', 10n));
     const fresh = snapshot('95:95:', 30n);
     const ring = createRing(1_000_000);
-    ring.restart(spellCursor(STREAM, positionAt(snapshot('90:90:', 5n))));
+    const before = positionAt(snapshot('90:90:', 5n));
+    ring.restart(spellCursor(STREAM, before));
     // Committed after the restart, under an id that is not new.
-    ring.add(pageOf(95n, 'after 95'));
+    ring.add(pageOf(95n, spellCursor(STREAM, withCommit(before, 95n))));
     const topic = canonicalTopic(channelTopic('a'));
     const router = createRouter({ publish() {}, cursor: () => 'now', observe() {} });
     router.addMessages(topic, topic);

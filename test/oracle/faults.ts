@@ -2,7 +2,7 @@
 import type { Nats } from '../harness/nats-server.ts';
 import type { startProxy } from '../harness/proxy.ts';
 import type { Server } from '../harness/server.ts';
-import type { Follower } from './follower.ts';
+import type { Following } from './follower.ts';
 import { type Node, startNode } from './node.ts';
 import type { OracleOptions } from './oracle.ts';
 import { pause } from './pause.ts';
@@ -38,7 +38,7 @@ export interface World {
   /** By which they hear, each half through a proxy of its own. */
   readonly nats: NatsWorld | null;
   readonly nodes: (Node | null)[];
-  readonly followers: Follower[];
+  readonly followers: Following[];
   /** What the instance at the same place is started with. */
   readonly settings: readonly Readonly<Record<string, string>>[];
   /** Told by instances before they were ended. */

@@ -23,7 +23,25 @@ export interface FollowerStats {
   commits: number;
 }
 
-export class Follower {
+/** What the oracle asks of a follower. */
+export interface Following {
+  readonly topic: string;
+  readonly rows: ReadonlyMap<string, Row>;
+  readonly stats: FollowerStats;
+  readonly failure: Error | null;
+  readonly connected: boolean;
+  readonly live: boolean;
+  /** Connects to any instance and goes on where it was. False when no instance would have it. */
+  connect(): Promise<boolean>;
+  /** Leaves in the middle of whatever comes. */
+  drop(): void;
+  /** Takes the frames that have come. */
+  poll(): void;
+  settle(): Promise<void>;
+  readonly socketClosed: Promise<unknown> | null;
+}
+
+export class Follower implements Following {
   readonly topic: string;
   readonly rows = new Map<string, Row>();
   readonly stats: FollowerStats = { snapshots: 0, resumes: 0, resets: 0, commits: 0 };

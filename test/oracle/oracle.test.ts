@@ -84,6 +84,7 @@ const BY_NATS: Scenario = {
 
 describe.each([
   ['two instances', TWO, 0],
+  ['two instances, followed by the client', { ...TWO, byClient: true }, 0],
   ['three instances that mute and unmute', MUTING, 2],
 ] as const)('the oracle, with %s', (_, scenario, mutingsPerSecond) => ask(scenario, mutingsPerSecond));
 describeWithNats('the oracle, with instances by NATS', () => ask(BY_NATS, 0));

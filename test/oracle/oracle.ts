@@ -6,8 +6,9 @@ import { until } from '../harness/facts.ts';
 import { startNats } from '../harness/nats-server.ts';
 import { startProxy } from '../harness/proxy.ts';
 import { startServer } from '../harness/server.ts';
+import { ClientFollower } from './client-follower.ts';
 import { breakThings, type Fault, tally, type World } from './faults.ts';
-import { Follower, type FollowerStats } from './follower.ts';
+import { Follower, type FollowerStats, type Following } from './follower.ts';
 import { startNode } from './node.ts';
 import { pause } from './pause.ts';
 import { createRandom } from './random.ts';
@@ -26,6 +27,8 @@ export interface Scenario {
   readonly faults: Readonly<Partial<Record<Fault, number>>>;
   /** A transaction that has written, and is open for as long as the database lets it. */
   readonly openThroughout: boolean;
+  /** They follow by `rowcast/client`. */
+  readonly byClient?: boolean;
   /** The instances hear by NATS, and each of them has a follower of its own. */
   readonly byNats?: boolean;
 }
@@ -68,10 +71,11 @@ export async function runOracle(options: OracleOptions): Promise<OracleReport> {
       nodes.push(...(await Promise.all(started)));
     }
     const urls = (of = nodes) => of.flatMap((node) => node?.url ?? []);
-    const followers = options.topics.flatMap((topic, t) =>
+    const Kind = options.byClient ? ClientFollower : Follower;
+    const followers: Following[] = options.topics.flatMap((topic, t) =>
       [0, 1, 2]
         .slice(options.byNats ? 2 : 0)
-        .map((n) => new Follower(topic, random.fork(100 + t * 10 + n), urls)),
+        .map((n) => new Kind(topic, random.fork(100 + t * 10 + n), urls)),
     );
     for (const n of options.byNats ? nodes.keys() : [])
       followers.push(new Follower('item', random.fork(500 + n), () => urls(nodes.slice(n, n + 1))));
@@ -154,7 +158,7 @@ async function hearByNats(postgres: World['postgres'], nodes: World['nodes']): P
 }
 
 /** Keeps a follower connected. */
-async function follow(follower: Follower, goOn: () => boolean): Promise<void> {
+async function follow(follower: Following, goOn: () => boolean): Promise<void> {
   while (goOn()) {
     if (!follower.connected) await follower.connect();
     follower.poll();
@@ -185,7 +189,7 @@ async function stayOpen({ client: connect }: World['postgres'], goOn: () => bool
   }
 }
 
-async function compare(postgres: World['postgres'], followers: readonly Follower[]): Promise<void> {
+async function compare(postgres: World['postgres'], followers: readonly Following[]): Promise<void> {
   const { rows } = await postgres.query<{ id: number; version: number; room: number }>(
     'select id, version, room from item order by id',
   );
