@@ -10,7 +10,8 @@ COPY package.json package-lock.json .npmrc ./
 RUN --mount=type=secret,id=npmrc,target=/root/.npmrc \
     --mount=type=cache,target=/root/.npm \
     npm ci --include=dev --ignore-scripts --no-audit --no-fund
-COPY tsconfig.json tsconfig.build.json ./
+COPY tsconfig*.json ./
+COPY scripts scripts
 COPY src src
 RUN npm run --silent build && find dist -name '*.d.ts' -delete
 
