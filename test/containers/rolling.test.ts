@@ -77,16 +77,15 @@ describe(`${CLIENTS} clients behind HAProxy, and ${COMMITS_PER_SECOND} commits a
     expect(commits).toBeGreaterThan(ROUNDS * 2 * DRAIN_S * COMMITS_PER_SECOND * 0.9);
   });
 
-  it('see every change once when instances are killed', async () => {
+  it('see every change once when an instance is killed', async () => {
     await begin(CLIENTS);
-    for (const instance of stack.instances) {
-      await docker('kill', '--signal', 'KILL', instance);
-      await until(() => crowd.away > 0, { what: 'clients have noticed' });
-      await until(() => crowd.away === 0, { timeoutMs: 30_000, what: 'they are back' });
-      await docker('start', instance);
-      await ready(instance);
-    }
-    const { longestAwayMs, longestWaitMs } = await settle('instances killed');
+    const [killed = ''] = stack.instances;
+    await docker('kill', '--signal', 'KILL', killed);
+    await until(() => crowd.away > 0, { what: 'clients have noticed' });
+    await until(() => crowd.away === 0, { timeoutMs: 30_000, what: 'they are back' });
+    await docker('start', killed);
+    await ready(killed);
+    const { longestAwayMs, longestWaitMs } = await settle('an instance killed');
     expect(longestAwayMs).toBeLessThan(MOST_WAITED_MS);
     expect(longestWaitMs).toBeLessThan(MOST_WAITED_MS);
   });
