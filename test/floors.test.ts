@@ -23,6 +23,7 @@ const FLOORS: Record<string, number> = {
   origin: 1,
   setting: 1,
   'start-error': 1,
+  tracing: 1,
 
   postgres: 2,
 
