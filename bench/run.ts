@@ -1,6 +1,7 @@
 /** The runner: takes the measurements one after the other, prints what they saw, and fails where a bound does not hold. */
 import { Command } from 'commander';
 import { bulk } from './bulk.ts';
+import { capacity } from './capacity.ts';
 import { contention } from './contention.ts';
 import { fanOut, saturation } from './fan-out.ts';
 import { filters } from './filters.ts';
@@ -28,6 +29,7 @@ const MEASUREMENTS: readonly Measurement[] = [
   snapshot,
   fleet,
   prune,
+  capacity,
 ];
 const NAMES = MEASUREMENTS.map(({ name }) => name).join(', ');
 

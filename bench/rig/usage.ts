@@ -13,6 +13,13 @@ export function residentBytes(pid: number): number {
   return Number(kB) * 1024;
 }
 
+/** What the kernel holds for itself on the whole machine, sockets among it, in bytes. */
+export function kernelBytes(): number {
+  const meminfo = readFileSync('/proc/meminfo', 'utf8');
+  const [, slab] = /^SUnreclaim:\s+(\d+) kB$/m.exec(meminfo) ?? [];
+  return Number(slab) * 1024;
+}
+
 function onCpuNs(path: string): number {
   try {
     return Number(readFileSync(path, 'utf8').split(' ')[0]);
