@@ -43,6 +43,7 @@ const FLOORS: Record<string, number> = {
   server: 5,
 
   client: 6,
+  react: 6,
 };
 const CORE = 3;
 const LONGEST = 250;
