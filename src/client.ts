@@ -9,14 +9,15 @@ import { type Channel, createChannel, createMailbox, type Inbox } from './client
 import type { CollectionOptions } from './client/collection.ts';
 import { endpointOf } from './client/endpoint.ts';
 import type { ClientStatus } from './client/line.ts';
-import { type Live, LiveMember } from './client/live.ts';
-import type { Member, Transaction } from './client/member.ts';
-import { createJson, type Numbers } from './client/numbers.ts';
+import { createListeners } from './client/listeners.ts';
+import { createLive, type Live } from './client/live.ts';
+import type { Transaction } from './client/member.ts';
+import type { Numbers } from './client/numbers.ts';
 import type { SocketConstructor } from './client/socket.ts';
 import type { Storage } from './client/storage.ts';
-import { type SubscribeOptions, Subscriber, type Subscription } from './client/subscriber.ts';
+import { createSubscriber, type SubscribeOptions, type Subscription } from './client/subscriber.ts';
 import type { Token } from './client/token.ts';
-import { createWire, type Wire } from './client/wire.ts';
+import { createWire } from './client/wire.ts';
 import type { Row } from './protocol/server-frame.ts';
 
 export type { Channel, Envelope, Inbox, MessageHandler } from './client/channel.ts';
@@ -40,8 +41,8 @@ export interface ClientOptions {
   readonly WebSocket?: SocketConstructor | undefined;
   /** Keeps the cursors of `subscribe` across page loads. */
   readonly storage?: Storage | undefined;
-  /** `exact`: integers past 2^53 come as bigint, numbers with a fraction or exponent as strings. Default: `double`. */
-  readonly numbers?: Numbers | undefined;
+  /** How numbers are read: `exact` of `rowcast/client/exact` keeps all their digits. By default they are doubles. */
+  readonly numbers?: (() => Numbers) | undefined;
   /** Told of what a listener or the token function threw, and of what nobody else hears of. Default: `console.error`. */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
@@ -65,19 +66,13 @@ export interface Client {
 
 /** Creates a client. Throws a TypeError that says what to do where `url` is none, or there is no WebSocket. */
 export function createClient(options: ClientOptions): Client {
-  const { token, storage } = options;
+  const { token, storage, WebSocket = globalThis.WebSocket } = options;
   const url = endpointOf(options.url);
-  const WebSocket = options.WebSocket ?? globalThis.WebSocket;
-  if (WebSocket === undefined)
-    throw new TypeError(
-      'there is no global WebSocket; hand in one as { WebSocket }, such as that of the package ws',
-    );
-  const json = createJson(options.numbers ?? 'double');
-  const { isNumeric } = json;
-  const listeners = new Set<(status: ClientStatus) => void>();
-  const first = newWire();
-  /** One, but where subscriptions of a topic begin at cursors of their own: frames could not tell them apart. */
-  const wires = [first];
+  if (!WebSocket) throw new TypeError('no global WebSocket: hand in one as { WebSocket }');
+  const numbers = options.numbers?.() ?? JSON;
+  const told = createListeners<ClientStatus>(onError);
+  const wire = createWire({ url, token, WebSocket, numbers, onError, onStatus });
+  const context = { numbers, storage, onError, end: wire.remove, changes };
   let status: ClientStatus = 'idle';
   let inbox: Inbox | undefined;
   let isClosed = false;
@@ -87,52 +82,26 @@ export function createClient(options: ClientOptions): Client {
     if (!isClosed) (options.onError ?? console.error)(error);
   }
 
-  function newWire(): Wire {
-    return createWire({ url, token, WebSocket, json, onError, onStatus: tellStatus, displace: place });
-  }
-
-  function place(member: Member, topic: string, since?: string): void {
-    if (wires.some((wire) => wire.add(topic, member, since))) return;
-    const wire = newWire();
-    wires.push(wire);
-    wire.add(topic, member, since);
-  }
-
-  function end(member: Member): void {
-    for (const wire of wires) wire.remove(member);
-  }
-
-  function tellStatus(): void {
-    const now = first.status;
+  function onStatus(): void {
+    const now = wire.status;
     if (now === status) return;
     status = now;
-    for (const listener of [...listeners]) guard(() => listener(now));
-  }
-
-  function guard(call: () => void): void {
-    try {
-      call();
-    } catch (thrown) {
-      onError(thrown);
-    }
+    told.tell(now);
   }
 
   function subscribe(topic: string, wanted: SubscribeOptions): Subscription {
-    const member = new Subscriber(withSchema(topic), wanted, { onError, end, isNumeric, storage });
-    place(member, member.topic, member.cursor);
+    const member = createSubscriber(withSchema(topic), wanted, context);
+    wire.add(member.topic, member, member.cursor);
     return member;
   }
 
-  function changes(
-    topic: string,
-    wanted: SubscribeOptions = {},
-  ): AsyncGenerator<Transaction, void, undefined> {
+  function changes(topic: string, wanted?: SubscribeOptions): AsyncGenerator<Transaction, void, undefined> {
     return changesOf((handlers) => subscribe(topic, handlers), wanted);
   }
 
   function live<T extends Row = Row>(topic: string, wanted: CollectionOptions = {}): Live<T> {
-    const member = new LiveMember<T>(withSchema(topic), wanted, { onError, end, isNumeric, guard, changes });
-    place(member, member.topic);
+    const member = createLive<T>(withSchema(topic), wanted, context);
+    wire.add(member.topic, member);
     return member;
   }
 
@@ -140,30 +109,27 @@ export function createClient(options: ClientOptions): Client {
     get status() {
       return status;
     },
-    onStatus(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
+    onStatus: told.add,
     subscribe,
     changes,
     live,
     channel: (name) =>
       createChannel(
         name,
-        createMailbox((handlers) => subscribe(`#${encodeName(name)}`, handlers)),
-        (event, payload) => first.publish({ channel: name }, event, payload),
+        subscribe,
+        (event, payload) => wire.publish({ channel: name }, event, payload),
         live,
       ),
     get inbox() {
       inbox ??= {
         ...createMailbox((handlers) => subscribe('@me', handlers)),
-        send: (user, event, payload) => first.publish({ user }, event, payload),
+        send: (user, event, payload) => wire.publish({ user }, event, payload),
       };
       return inbox;
     },
     close() {
       isClosed = true;
-      for (const wire of wires) wire.close();
+      wire.close();
     },
   };
 }
@@ -171,8 +137,4 @@ export function createClient(options: ClientOptions): Client {
 /** One spelling for most who mean the same; the others are found out by what the service answers. */
 function withSchema(topic: string): string {
   return topic.replace(/^[^.:?#@]+(?=[:?]|$)/, 'public.$&');
-}
-
-function encodeName(channel: string): string {
-  return channel.replace(/[%?]/g, encodeURIComponent);
 }

@@ -1,11 +1,10 @@
 /** The ordered collection on its own, against what a plain sort of a plain table gives. */
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { Collection, type CollectionOptions } from '../src/client/collection.ts';
+import { type Collection, type CollectionOptions, createCollection } from '../src/client/collection.ts';
+import { exact } from '../src/client/exact.ts';
 import { compareBy, compareValues } from '../src/client/order.ts';
 import type { Change, Row } from '../src/client.ts';
-
-const none = () => false;
 
 type Item = { id: number; a: number | null; b: string | null };
 const order = fc.constantFrom(
@@ -56,7 +55,7 @@ function carryOut(table: Map<number, Item>, one: Write): Change[] {
 }
 
 function sorted(table: Map<number, Item>, by: string, limit = Number.POSITIVE_INFINITY): Item[] {
-  return [...table.values()].sort(compareBy(by, ['id'], none)).slice(0, limit);
+  return [...table.values()].sort(compareBy(by, ['id'])).slice(0, limit);
 }
 
 /** Begins it with what the service would answer. */
@@ -82,7 +81,7 @@ describe('a collection', () => {
           const table = new Map<number, Item>();
           for (const one of first) carryOut(table, one);
           const options: CollectionOptions = { order: by, limit: most, key };
-          const collection = new Collection(options, none);
+          const collection = createCollection(options);
           begin(collection, table, by);
           collection.show();
           for (const transaction of all) {
@@ -122,7 +121,7 @@ describe('a collection', () => {
         (by, all, at, limited) => {
           const table = new Map<number, Item>();
           const changes: Change[][] = [];
-          const collection = new Collection({ order: by, limit: limited ? 3 : undefined }, none);
+          const collection = createCollection({ order: by, limit: limited ? 3 : undefined });
           let hasBegun = false;
           all.forEach((one, n) => {
             if (n === at) {
@@ -144,7 +143,7 @@ describe('a collection', () => {
 
   it('shows nothing new while it lacks rows of its window', () => {
     const rows = Array.from({ length: 100 }, (_, id) => ({ id }));
-    const collection = new Collection({ limit: 10 }, none);
+    const collection = createCollection({ limit: 10 });
     const { limit = 0 } = collection.wanted;
     collection.begin({ rows: rows.slice(0, limit), complete: false });
     collection.show();
@@ -161,7 +160,7 @@ describe('a collection', () => {
   });
 
   it('swaps equal rows for themselves', () => {
-    const collection = new Collection({}, none);
+    const collection = createCollection({});
     const rows = () => [
       { id: 1, n: { deep: [1] } },
       { id: 2, n: null },
@@ -178,7 +177,7 @@ describe('a collection', () => {
   });
 
   it('takes rows that enter and leave, and keys that change', () => {
-    const collection = new Collection({}, none);
+    const collection = createCollection({});
     collection.begin({ rows: [{ id: 1, v: 1 }], complete: true });
     collection.apply([
       { op: 'update', table: 't', key: { id: 2 }, new: { id: 2, v: 1 }, old: { v: 0 }, effect: 'enter' },
@@ -196,7 +195,7 @@ describe('a collection', () => {
 
   it('takes a hundred transactions on ten thousand rows in a few milliseconds each', () => {
     const rows = Array.from({ length: 10_000 }, (_, id) => ({ id, name: `row ${(id * 7919) % 10_000}` }));
-    const collection = new Collection<Row>({ order: 'name.desc' }, none);
+    const collection = createCollection<Row>({ order: 'name.desc' });
     collection.begin({ rows, complete: true });
     collection.show();
     const before = performance.now();
@@ -220,8 +219,14 @@ describe('values', () => {
     for (const values of ascending) {
       for (const [i, a] of values.entries())
         for (const [j, b] of values.entries())
-          expect([a, b, Math.sign(compareValues(a, b))]).toEqual([a, b, Math.sign(i - j)]);
+          expect([a, b, Math.sign(compareValues(a, b, exact()))]).toEqual([a, b, Math.sign(i - j)]);
     }
+    const doubles = [-1, 0, 0.5, 9, 'Infinity', 'NaN'];
+    for (const [i, a] of doubles.entries())
+      for (const [j, b] of doubles.entries())
+        expect([a, b, Math.sign(compareValues(a, b))]).toEqual([a, b, Math.sign(i - j)]);
+    const numbers = exact();
+    numbers.parse('{"v":0.5}');
     const numeric = [
       '-12.5',
       '-0.1',
@@ -233,12 +238,12 @@ describe('values', () => {
     ];
     for (const [i, a] of numeric.entries())
       for (const [j, b] of numeric.entries())
-        expect(Math.sign(compareValues(a, b, true))).toBe(Math.sign(i - j));
-    expect(compareValues('0.1', '0.10', true)).toBe(0);
-    expect(compareValues(7, '7.00', true)).toBe(0);
+        expect(Math.sign(compareValues(a, b, numbers, 'v'))).toBe(Math.sign(i - j));
+    expect(compareValues('0.1', '0.10', numbers, 'v')).toBe(0);
+    expect(compareValues(7, '7.00', numbers, 'v')).toBe(0);
   });
 
   it('name what is wrong with an order', () => {
-    expect(() => new Collection({ order: 'a%' }, none)).toThrow(/URI/);
+    expect(() => createCollection({ order: 'a%' })).toThrow(/URI/);
   });
 });

@@ -33,7 +33,7 @@ const VIEWS: readonly View[] = [
 ];
 
 function seen({ order = '', limit, has = () => true }: View, table: Table): string {
-  const rows = [...table.values()].filter(has).sort(compareBy(order, ['id'], () => false));
+  const rows = [...table.values()].filter(has).sort(compareBy(order, ['id']));
   return JSON.stringify(rows.slice(0, limit));
 }
 

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { WebSocket } from 'ws';
+import { exact } from '../src/client/exact.ts';
 import type { Change, Row } from '../src/client.ts';
 import { hasRows, hasStatus, type Site, startSite } from './client/site.ts';
 import { until } from './harness/facts.ts';
@@ -195,7 +196,7 @@ describe('a limited collection', () => {
 
 describe('exact numbers', () => {
   it('keep their digits, tell rows apart and put them in order', async () => {
-    const client = site.client({ numbers: 'exact' });
+    const client = site.client({ numbers: exact });
     const live = client.live('account', { order: 'balance.desc' });
     await hasStatus(live, 'live');
     await site.database.query(`insert into account values (9007199254740993, 9.5), (9007199254740992, 10.25),
@@ -249,5 +250,10 @@ describe('the package', () => {
       expect(await readFile(path, 'utf8')).toMatch(/createClient/);
     const { createClient } = await import(join(process.cwd(), exports['./client'].import));
     expect(typeof createClient).toBe('function');
+    expect(await readFile(exports['./client/exact'].types, 'utf8')).toMatch(/exact/);
+    // One file, as pages without a bundler load it.
+    expect(await readFile(exports['./client/exact'].import, 'utf8')).not.toMatch(/^import/m);
+    const { exact: built } = await import(join(process.cwd(), exports['./client/exact'].import));
+    expect(built().parse('[12.50]')).toEqual(['12.50']);
   });
 });

@@ -116,6 +116,11 @@ describe('a client', () => {
     expect(heard[0]).toEqual([{ text: 'hello' }, null, 'said']);
     expect(frames[0]).toMatchObject({ event: 'said', payload: { text: 'hello' } });
     await other.publish('else');
+    // What JSON cannot hold is its sender's fault alone, with a connection and without one.
+    await expect(other.publish('said', 7n)).rejects.toBeInstanceOf(TypeError);
+    const fresh = site.client().channel('lobby');
+    await expect(fresh.publish('said', 7n)).rejects.toBeInstanceOf(TypeError);
+    await fresh.publish('else');
     off();
     await expect(other.publish('', 1)).rejects.toMatchObject({ code: 'bad_frame' });
     await expect(site.client().channel('closed').publish('said')).rejects.toMatchObject({

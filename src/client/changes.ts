@@ -2,7 +2,7 @@
 
 import { RowcastError } from './error.ts';
 import type { Transaction } from './member.ts';
-import type { Handlers, SubscribeOptions, Subscription } from './subscriber.ts';
+import type { SubscribeOptions, Subscription } from './subscriber.ts';
 
 /**
  * Subscribes when it is first asked for a transaction, and ends with the loop. It throws what the service denied; and a
@@ -10,30 +10,29 @@ import type { Handlers, SubscribeOptions, Subscription } from './subscriber.ts';
  */
 export async function* changesOf(
   subscribe: (options: SubscribeOptions) => Subscription,
-  options: SubscribeOptions,
+  options: SubscribeOptions = {},
 ): AsyncGenerator<Transaction, void, undefined> {
   const queue: Transaction[] = [];
-  let failure: { error: unknown } | undefined;
+  const failures: unknown[] = [];
   let wake = () => {};
   const fail = (error: unknown) => {
-    failure ??= { error };
+    failures.push(error);
     wake();
   };
-  const handlers: Handlers = {
-    onReset: (reason) => fail(new RowcastError(reason, 'changes were lost: take a snapshot')),
+  const subscription = subscribe({
+    onReset: (code) => fail(new RowcastError({ code, message: 'changes were lost' })),
     ...options,
     onChange(changes, at) {
       queue.push({ changes, ...at });
       wake();
     },
     onError: fail,
-  };
-  const subscription = subscribe({ ...options, ...handlers });
+  });
   try {
     for (;;) {
       const first = queue.shift();
-      if (first !== undefined) yield first;
-      else if (failure !== undefined) throw failure.error;
+      if (first) yield first;
+      else if (failures.length > 0) throw failures[0];
       else
         await new Promise<void>((resolve) => {
           wake = resolve;

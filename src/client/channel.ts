@@ -27,27 +27,27 @@ export interface Inbox extends Pick<Channel, 'on' | 'close'> {
 export function createMailbox(
   subscribe: (options: SubscribeOptions) => Subscription,
 ): Pick<Channel, 'on' | 'close'> {
-  const handlers = new Map<MessageHandler, string>();
+  const entries = new Set<{ readonly event: string; readonly handler: MessageHandler }>();
   let subscription: Subscription | undefined;
 
   function close(): void {
-    handlers.clear();
+    entries.clear();
     subscription?.close();
     subscription = undefined;
   }
 
   return {
     on(event, handler) {
-      const own: MessageHandler = (payload, envelope) => handler(payload, envelope);
-      handlers.set(own, event);
+      const entry = { event, handler };
+      entries.add(entry);
       subscription ??= subscribe({
-        onMessage({ payload, event: name, from, at, cursor }) {
-          for (const [call, wanted] of [...handlers])
-            if (wanted === name) call(payload, { event: name, from, at, cursor });
+        onMessage(message) {
+          for (const { event: wanted, handler: call } of [...entries])
+            if (wanted === message.event) call(message.payload, message);
         },
       });
       return () => {
-        if (handlers.delete(own) && handlers.size === 0) close();
+        if (entries.delete(entry) && entries.size === 0) close();
       };
     },
     close,
@@ -56,14 +56,17 @@ export function createMailbox(
 
 export function createChannel(
   name: string,
-  mailbox: Pick<Channel, 'on' | 'close'>,
+  subscribe: (topic: string, options: SubscribeOptions) => Subscription,
   publish: Channel['publish'],
   live: (topic: string) => Live<Row>,
 ): Channel {
+  const mailbox = createMailbox((handlers) =>
+    subscribe(`#${name.replace(/[%?]/g, encodeURIComponent)}`, handlers),
+  );
   let presence: Live | undefined;
   return {
+    ...mailbox,
     publish,
-    on: mailbox.on,
     get presence() {
       presence ??= live(`rowcast.presence?channel=eq.${encodeURIComponent(name)}`);
       return presence;

@@ -7,9 +7,9 @@
 import type { ServerFrame } from '../protocol/server-frame.ts';
 import { backoffMs } from './backoff.ts';
 import { RowcastError } from './error.ts';
-import type { Json } from './numbers.ts';
+import type { Numbers } from './numbers.ts';
 import type { SocketConstructor, SocketLike } from './socket.ts';
-import { type Effect, type Event, next, type State } from './states.ts';
+import { type Event, isOpen, next, type State } from './states.ts';
 import { renewalMs, type Token } from './token.ts';
 import { watchWindow } from './window.ts';
 
@@ -17,27 +17,21 @@ export interface ConnectionOptions {
   readonly url: string;
   readonly token: Token | undefined;
   readonly WebSocket: SocketConstructor;
-  readonly json: Json;
-  onState(state: State): void;
-  /** It is open. `isOtherToken`: what the last token did not allow may be allowed now. */
-  onOpen(isOtherToken: boolean): void;
-  onLost(): void;
+  readonly numbers: Numbers;
+  /** Told after each step, and of another token of the same user. `anew`: what the last token did not allow may be allowed. */
+  onState(wasOpen: boolean, anew: boolean): void;
   onFrame(frame: ServerFrame): void;
-  /** Another token of the same user holds. */
-  onRenewed(): void;
   onError(error: unknown): void;
 }
 
 export interface Connection {
   readonly state: State;
-  /** Why it ended. */
-  readonly error: RowcastError;
-  /** Opens it, or ends it until it is wanted again. */
-  want(wanted: boolean): void;
-  /** Sends while it is open. */
-  send(frame: object): void;
-  /** Drops it; it is made again after a while. */
-  backOff(): void;
+  /** Why it ended, or was closed. */
+  readonly error: RowcastError | undefined;
+  /** Sends the text of a frame while it is open. */
+  send(text: string): void;
+  /** It is wanted, or not any more; or is to be made again after a while (`lost`). */
+  dispatch(event: Event): void;
   /** Ends it for good. */
   close(): void;
 }
@@ -47,19 +41,17 @@ const AUTH_ID = 'auth';
 const ADVICE: Readonly<Record<number, Event>> = {
   1001: 'drained',
   4400: 'refused',
-  4401: 'unauthorized',
   4403: 'refused',
-  4429: 'limited',
 };
+const UNAUTHORIZED = 4401;
 const OPENING_MS = 15_000;
 const PONG_MS = 5_000;
 /** Who was connected for so long may try again without delay. */
 const WELL_MS = 10_000;
-const PAUSE_MS = 1_000;
 const RENEW_AGAIN_MS = 5_000;
 
 export function createConnection(options: ConnectionOptions): Connection {
-  const { url, token, json } = options;
+  const { url, token, numbers } = options;
   let state: State = 'idle';
   let socket: SocketLike | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -71,38 +63,41 @@ export function createConnection(options: ConnectionOptions): Connection {
   /** The token of this connection, and that of the last one that was open. */
   let current: string | undefined;
   let last: string | undefined;
-  let error = new RowcastError('ended', 'the service ended the connection for good');
+  let error = new RowcastError({ code: 'ended', message: 'ended by the service' });
   const unwatch = watchWindow(dispatch);
 
-  const effects: Record<Effect, () => void> = {
-    'fetch token': () => void fetchToken(),
-    connect,
-    drop,
-    ping: () => send({ type: 'ping' }),
-    'back off': () => after(backoffMs(attempts++), 'due'),
-    pause: () => after(Math.random() * PAUSE_MS, 'due'),
+  /** What is done on entering a state. */
+  const entering: Partial<Record<State, () => void>> = {
+    authorizing: () => void fetchToken(),
+    opening: connect,
+    open() {
+      last = current;
+      listen();
+    },
+    probing() {
+      send('{"type":"ping"}');
+      after(Math.min(PONG_MS, heartbeatMs), 'lost');
+    },
   };
 
   function dispatch(event: Event): void {
-    const from = state;
-    const [to, ...todo] = next(from, event);
-    if (to === from) return;
+    const wasOpen = isOpen(state);
+    const to = next(state, event);
+    if (to === state) return;
     state = to;
     clearTimeout(timer);
-    const wasOpen = isOpen(from);
-    if (wasOpen && !isOpen(to) && Date.now() - openedAt > WELL_MS) attempts = 0;
-    if (event === 'wake') attempts = 0;
-    for (const effect of todo) effects[effect]();
-    if (to === 'opening') after(OPENING_MS, 'silent');
-    if (to === 'open') after(2 * heartbeatMs, 'silent');
-    if (to === 'probing') after(Math.min(PONG_MS, heartbeatMs), 'silent');
-    if (wasOpen && !isOpen(to)) options.onLost();
-    options.onState(to);
-    if (to === 'open' && !wasOpen) {
-      const isOtherToken = current !== last;
-      last = current;
-      options.onOpen(isOtherToken);
-    }
+    const anew = to === 'open' && !wasOpen && current !== last;
+    if (event === 'wake' || (wasOpen && !isOpen(to) && Date.now() - openedAt > WELL_MS)) attempts = 0;
+    if (to !== 'opening' && !isOpen(to)) drop();
+    // A service that is going away is no reason to wait for longer.
+    if (to === 'waiting') after(backoffMs(event === 'drained' ? 1 : attempts++), 'due');
+    entering[to]?.();
+    options.onState(wasOpen, anew);
+  }
+
+  /** Waits for what comes. */
+  function listen(): void {
+    after(2 * heartbeatMs, 'silent');
   }
 
   function after(delayMs: number, event: Event): void {
@@ -110,16 +105,20 @@ export function createConnection(options: ConnectionOptions): Connection {
     timer = setTimeout(() => dispatch(event), delayMs);
   }
 
+  async function tokenNow(): Promise<string | undefined> {
+    return (typeof token === 'function' ? await token() : token) || undefined;
+  }
+
   async function fetchToken(): Promise<void> {
     const mine = ++fetches;
     try {
-      const fetched = await (typeof token === 'function' ? token() : token);
+      const fetched = await tokenNow();
       if (mine !== fetches) return;
-      current = fetched || undefined;
+      current = fetched;
       dispatch('token');
     } catch (cause) {
       options.onError(cause);
-      if (mine === fetches) dispatch('no token');
+      if (mine === fetches) dispatch('lost');
     }
   }
 
@@ -127,22 +126,22 @@ export function createConnection(options: ConnectionOptions): Connection {
     const mine = new options.WebSocket(url, 'rowcast.v1');
     socket = mine;
     mine.addEventListener('open', () => {
-      if (mine !== socket) return;
-      if (current !== undefined) write({ type: 'auth', id: AUTH_ID, token: current });
+      if (mine === socket) authenticate();
     });
     mine.addEventListener('message', ({ data }) => {
       if (mine === socket) receive(String(data));
     });
     mine.addEventListener('close', ({ code }) => {
-      if (mine === socket) ended(ADVICE[code] ?? 'lost');
+      if (mine === socket) ended(code);
     });
     // What it is about is told by `close`.
     mine.addEventListener('error', () => undefined);
+    after(OPENING_MS, 'lost');
   }
 
   /** There is no other token than a fixed one. */
-  function ended(event: Event): void {
-    dispatch(event === 'unauthorized' && typeof token !== 'function' ? 'refused' : event);
+  function ended(code: number): void {
+    dispatch(code === UNAUTHORIZED && typeof token !== 'function' ? 'refused' : (ADVICE[code] ?? 'lost'));
   }
 
   function drop(): void {
@@ -154,31 +153,26 @@ export function createConnection(options: ConnectionOptions): Connection {
 
   function receive(text: string): void {
     dispatch('heard');
-    if (state === 'open') after(2 * heartbeatMs, 'silent');
-    const frame = json.parse(text);
+    if (state === 'open') listen();
+    const frame = numbers.parse(text);
+    const { id = undefined } = 'id' in frame ? frame : {};
     if (frame.type === 'welcome') {
       heartbeatMs = frame.heartbeatMs;
-      if (current === undefined) opened();
+      if (!current) opened();
     }
-    const isAnswer = 'id' in frame && frame.id === AUTH_ID;
-    if (isAnswer) answered(frame);
-    if (frame.type === 'error' && frame.id === undefined) error = new RowcastError(frame.code, frame.message);
-    if (isOpen(state) && !isAnswer) options.onFrame(frame);
+    if (frame.type === 'error' && (!id || id === AUTH_ID)) error = new RowcastError(frame);
+    if (id === AUTH_ID) answered(frame);
+    else if (isOpen(state)) options.onFrame(frame);
   }
 
   function answered(frame: ServerFrame): void {
-    const was = state;
     if (frame.type !== 'error') {
       renewLater();
-      if (isOpen(was)) options.onRenewed();
+      if (isOpen(state)) options.onState(true, true);
       else opened();
-      return;
-    }
-    error = new RowcastError(frame.code, frame.message);
-    if (frame.code === 'unauthorized') ended('unauthorized');
-    else if (frame.code === 'forbidden') dispatch('drained');
-    else if (isOpen(was)) renewal = setTimeout(renew, RENEW_AGAIN_MS);
-    else dispatch('limited');
+    } else if (frame.code === 'unauthorized') ended(UNAUTHORIZED);
+    else if (isOpen(state) && frame.code !== 'forbidden') renewal = setTimeout(renew, RENEW_AGAIN_MS);
+    else dispatch('lost');
   }
 
   function opened(): void {
@@ -188,32 +182,32 @@ export function createConnection(options: ConnectionOptions): Connection {
 
   function renewLater(): void {
     clearTimeout(renewal);
-    const delayMs =
-      typeof token === 'function' && current !== undefined ? renewalMs(current, Date.now()) : undefined;
-    if (delayMs !== undefined) renewal = setTimeout(renew, delayMs);
+    const delayMs = typeof token === 'function' && current && renewalMs(current, Date.now());
+    if (delayMs) renewal = setTimeout(renew, delayMs);
   }
 
   async function renew(): Promise<void> {
     const mine = socket;
     try {
-      const fetched = typeof token === 'function' ? await token() : undefined;
+      const fetched = await tokenNow();
       if (mine !== socket || !isOpen(state)) return;
       if (!fetched || fetched === current) return renewLater();
       current = fetched;
       last = fetched;
-      send({ type: 'auth', id: AUTH_ID, token: fetched });
+      authenticate();
     } catch (cause) {
       options.onError(cause);
       if (mine === socket) renewal = setTimeout(renew, RENEW_AGAIN_MS);
     }
   }
 
-  function write(frame: object): void {
-    socket?.send(json.stringify(frame));
+  /** Tells the service the token, where there is one. */
+  function authenticate(): void {
+    if (current) socket?.send(JSON.stringify({ type: 'auth', id: AUTH_ID, token: current }));
   }
 
-  function send(frame: object): void {
-    if (isOpen(state)) write(frame);
+  function send(text: string): void {
+    if (isOpen(state)) socket?.send(text);
   }
 
   return {
@@ -221,19 +215,14 @@ export function createConnection(options: ConnectionOptions): Connection {
       return state;
     },
     get error() {
-      return error;
+      return state === 'ended' || state === 'closed' ? error : undefined;
     },
-    want: (wanted) => dispatch(wanted ? 'want' : 'unwant'),
+    dispatch,
     send,
-    backOff: () => dispatch('limited'),
     close() {
       unwatch();
+      error = new RowcastError({ code: 'closed', message: 'the client was closed' });
       dispatch('close');
     },
   };
-}
-
-/** Frames pass. */
-export function isOpen(state: State): boolean {
-  return state === 'open' || state === 'probing';
 }

@@ -6,9 +6,10 @@
  */
 export function endpointOf(given: string | URL): string {
   const base = globalThis.location?.href;
-  const url = URL.canParse(given, base) ? new URL(given, base) : undefined;
-  if (!/^(ws|http)s?:/.test(url?.protocol ?? '') || url === undefined)
-    throw new TypeError(`"url" must be an address such as wss://live.example.com/ws; it is ${given}`);
+  const url = URL.canParse(given, base) && new URL(given, base);
+  if (!url || !/^(ws|http)s?:/.test(url.protocol))
+    throw new TypeError(`"url" must be an address such as wss://host; it is ${given}`);
   if (url.pathname === '/') url.pathname = '/ws';
-  return url.href.replace('http', 'ws').replace(/#.*/, '');
+  url.hash = '';
+  return url.href.replace('http', 'ws');
 }

@@ -14,7 +14,7 @@ export class RowcastError extends Error {
   override readonly name = 'RowcastError';
   readonly code: RowcastErrorCode;
 
-  constructor(code: RowcastErrorCode, message: string) {
+  constructor({ code, message }: { readonly code: RowcastErrorCode; readonly message: string }) {
     super(message);
     this.code = code;
   }

@@ -1,8 +1,9 @@
 /** A live collection: the rows of a topic, right at all times. */
 import type { Row } from '../protocol/server-frame.ts';
-import { Collection, type CollectionOptions } from './collection.ts';
+import { type CollectionOptions, createCollection } from './collection.ts';
 import type { RowcastError } from './error.ts';
-import { type Context, Member, type Status, type Transaction } from './member.ts';
+import { createListeners } from './listeners.ts';
+import type { Context, Member, Status, Transaction } from './member.ts';
 
 /**
  * The rows of a topic. At any time they are the table's at one commit: of a snapshot that is under way, or of a
@@ -21,52 +22,44 @@ export interface Live<T extends Row = Row> extends AsyncIterable<Transaction> {
 }
 
 export interface LiveContext extends Context {
-  /** Runs what calls the user's code, and reports what it throws. */
-  readonly guard: (call: () => void) => void;
-  readonly isNumeric: (column: string) => boolean;
   readonly changes: (topic: string) => AsyncIterator<Transaction>;
 }
 
-export class LiveMember<T extends Row> extends Member implements Live<T> {
-  readonly collection: Collection<T>;
-  readonly #listeners = new Set<() => void>();
-  readonly #context: LiveContext;
+export function createLive<T extends Row>(
+  topic: string,
+  options: CollectionOptions,
+  { numbers, onError, end, changes }: LiveContext,
+): Live<T> & Member {
+  const collection = createCollection<T>(options, numbers);
+  const told = createListeners<void>(onError);
+  const live: Live<T> & Member = {
+    topic,
+    status: 'connecting',
+    error: undefined,
+    need: collection.wanted,
+    hearing: 'all',
+    collection,
+    get rows() {
+      return collection.rows;
+    },
+    subscribe: told.add,
+    [Symbol.asyncIterator]: () => changes(live.topic),
+    take(transaction) {
+      collection.apply(transaction.changes);
+      if (live.hearing === 'all') live.show();
+    },
+    show() {
+      if (collection.isLow) reset();
+      if (collection.show()) told.tell();
+    },
+    reset,
+    statusChanged: told.tell,
+    close: () => end(live),
+  };
 
-  constructor(topic: string, options: CollectionOptions, context: LiveContext) {
-    super(topic, context);
-    this.#context = context;
-    this.collection = new Collection(options, context.isNumeric);
-    this.need = this.collection.wanted;
+  function reset(): void {
+    live.need = collection.wanted;
   }
 
-  get rows(): readonly T[] {
-    return this.collection.rows;
-  }
-
-  subscribe(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
-  }
-
-  [Symbol.asyncIterator](): AsyncIterator<Transaction> {
-    return this.#context.changes(this.topic);
-  }
-
-  override take({ changes }: Transaction): void {
-    this.collection.apply(changes);
-    if (this.hearing === 'all') this.show();
-  }
-
-  override show(): void {
-    if (this.collection.isLow) this.reset();
-    if (this.collection.show()) this.statusChanged();
-  }
-
-  override reset(): void {
-    this.need = this.collection.wanted;
-  }
-
-  override statusChanged(): void {
-    for (const listener of [...this.#listeners]) this.#context.guard(listener);
-  }
+  return live;
 }

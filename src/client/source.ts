@@ -6,21 +6,12 @@
  * who have their rows already miss nothing, as all are then brought on from the oldest cursor among them. Those who
  * began with newer rows apply changes that they have already, in silence, and are right again when all is live.
  */
-import type {
-  ChangeFrame,
-  ErrorFrame,
-  ResetFrame,
-  Row,
-  ServerFrame,
-  SnapshotFrame,
-  SubscribedFrame,
-} from '../protocol/server-frame.ts';
+import type { Change, ResetReason, Row, ServerFrame } from '../protocol/server-frame.ts';
 import { backoffMs } from './backoff.ts';
-import type { Wanted } from './collection.ts';
+import { ALL, type Beginning, type Wanted } from './collection.ts';
 import { RowcastError } from './error.ts';
-import { Followers } from './followers.ts';
-import type { Line } from './line.ts';
-import type { Member, Status, Transaction } from './member.ts';
+import type { Line, Source } from './line.ts';
+import type { Member, Status } from './member.ts';
 
 /** `off` the wire; `asked` for, unanswered; `catching up`; `live`; `failed`, to be asked for later; `denied`. */
 type Phase = 'off' | 'asked' | 'catching up' | 'live' | 'failed' | 'denied';
@@ -28,215 +19,230 @@ type Phase = 'off' | 'asked' | 'catching up' | 'live' | 'failed' | 'denied';
 /** Asking again would be answered in the same way. */
 const FINAL = /^(bad|forbidden|limit|unauthorized)/;
 
-export class Source {
-  readonly members = new Followers();
-  /** Canonical once the service has said it. */
-  topic: string;
+/** `topic` is canonical once the service has said it. */
+export function createSource(topic: string, line: Line): Source {
+  const members = new Set<Member>();
   /** Where all members are that need no rows. */
-  cursor: string | undefined;
-  readonly #line: Line<Source>;
-  #phase: Phase = 'off';
-  #id: string | undefined;
-  #wanted: Wanted | undefined;
-  #rows: Row[] = [];
+  let cursor: string | undefined;
+  let id: string | undefined;
+  let phase: Phase = 'off';
+  let wanted: Wanted | undefined;
+  let rows: Row[] = [];
   /** What has come of a transaction in several frames. */
-  #changes: ChangeFrame['changes'] = [];
-  #failures = 0;
-  #retry: ReturnType<typeof setTimeout> | undefined;
-  #error: RowcastError | undefined;
+  let changes: Change[] = [];
+  let failures = 0;
+  let retry: ReturnType<typeof setTimeout> | undefined;
+  let error: RowcastError | undefined;
 
-  constructor(topic: string, line: Line<Source>) {
-    this.topic = topic;
-    this.#line = line;
+  /** Those whom it concerns what comes: they have the rows that they need, and know up to where. */
+  function placed(): Member[] {
+    return [...members].filter(({ need, hearing }) => !need && hearing !== 'nothing');
   }
 
-  get isLive(): boolean {
-    return this.#phase === 'live';
+  function begin(member: Member, beginning: Beginning): void {
+    member.need = undefined;
+    member.collection?.begin(beginning);
   }
 
-  /** Takes a member, which begins at `since`, with the rows that it needs, or from now on. False where it cannot. */
-  add(member: Member, since?: string): boolean {
-    if (since !== undefined && since !== this.cursor) {
-      if (this.cursor !== undefined || this.#phase !== 'off') return false;
-      this.cursor = since;
+  /** The first who needs rows, once those whom others can give them have them. */
+  function needy(): Member | undefined {
+    const [first] = [...members].filter((member) => {
+      const { need } = member;
+      if (!need) return false;
+      for (const other of placed()) {
+        const offered = other.hearing === 'all' && other.collection?.offer(need);
+        if (!offered) continue;
+        begin(member, offered);
+        member.show();
+        return false;
+      }
+      return true;
+    });
+    return first;
+  }
+
+  function advance(anew?: boolean): void {
+    if (anew && phase === 'denied') {
+      phase = 'off';
+      error = undefined;
     }
-    // It is not to hear what the others have yet to catch up with.
-    const fromNowOn = member.need === undefined && since === undefined;
-    member.hearing = fromNowOn && !this.isLive ? 'nothing' : 'all';
-    member.topic = this.topic;
-    this.members.add(member);
-    return true;
-  }
-
-  /** Does what is to be done next, if anything is and can be. */
-  advance(): void {
-    if (this.#phase === 'off' || this.#phase === 'live') {
-      const needy = this.members.needy();
-      if (this.#phase === 'live' && needy) this.leave();
-      if (this.#phase === 'off' && this.#line.status === 'open' && this.members.size > 0)
-        this.#ask(needy?.need);
+    if (phase === 'off' || phase === 'live') {
+      const need = needy()?.need;
+      if (phase === 'live' && need) leave();
+      if (phase === 'off' && line.status === 'open' && members.size > 0) ask(need);
     }
-    this.tellStatus();
+    tellStatus();
   }
 
-  /** Ends it on the wire. */
-  leave(): void {
-    if (this.#id !== undefined) this.#line.send({ type: 'unsubscribe', id: this.#id });
-    this.lost();
+  function ask(need: Wanted | undefined): void {
+    id = line.nextId();
+    phase = 'asked';
+    wanted = need;
+    line.send({
+      type: 'subscribe',
+      id,
+      topic,
+      snapshot: need,
+      since: need ? undefined : cursor,
+    });
   }
 
-  /** It is not on the wire any more. */
-  lost(): void {
-    if (this.#id !== undefined) this.#line.leave(this.#id);
-    this.#id = undefined;
-    clearTimeout(this.#retry);
-    if (this.#phase !== 'denied') this.#phase = 'off';
-    this.#rows = [];
-    this.#changes = [];
+  function leave(): void {
+    if (id) line.send({ type: 'unsubscribe', id });
+    lost();
   }
 
-  /** Asks again for what was denied. */
-  reconsider(): void {
-    if (this.#phase !== 'denied') return;
-    this.#phase = 'off';
-    this.#error = undefined;
+  function lost(): void {
+    id = undefined;
+    clearTimeout(retry);
+    if (phase !== 'denied') phase = 'off';
+    rows = [];
+    changes = [];
   }
 
-  deny(error: RowcastError): void {
-    this.lost();
-    this.#phase = 'denied';
-    this.#error = error;
-    this.tellStatus();
-  }
-
-  tellStatus(): void {
-    this.members.tell(this.#error, (member) => this.#statusOf(member));
-  }
-
-  /** Takes a frame that names its id, or its topic. */
-  receive(frame: ServerFrame): void {
-    const hears = this.#phase === 'catching up' || this.#phase === 'live';
-    if (frame.type === 'subscribed') this.#subscribed(frame);
-    else if (frame.type === 'snapshot') this.#snapshot(frame);
-    else if (frame.type === 'live') this.#live(frame.cursor);
-    else if (frame.type === 'reset') this.#reset(frame);
-    else if (frame.type === 'error') this.#failed(frame);
-    else if (frame.type === 'change' && hears) this.#change(frame);
-    else if (frame.type === 'message' && hears) {
-      this.cursor = frame.cursor;
-      this.members.each((member) => member.message(frame));
+  function tellStatus(): void {
+    for (const member of members) {
+      const why = error ?? line.error;
+      const status = why ? 'denied' : statusOf(member);
+      if (status === member.status && why === member.error) continue;
+      member.status = status;
+      member.error = why;
+      member.statusChanged();
     }
   }
 
-  #subscribed({ topic, cursor }: SubscribedFrame): void {
-    if (!this.#line.claim(this, topic)) {
-      this.#line.displace(this);
-      return;
-    }
-    this.topic = topic;
-    for (const member of this.members) member.topic = topic;
-    this.#phase = 'catching up';
-    if (this.cursor === undefined && cursor !== undefined) this.#live(cursor);
-    else this.tellStatus();
+  function statusOf({ need }: Member): Status {
+    const { status } = line;
+    if (status === 'open') return phase === 'live' && !need ? phase : 'catching up';
+    return status === 'offline' ? status : 'connecting';
   }
 
-  #snapshot(frame: SnapshotFrame): void {
-    for (const row of frame.rows) this.#rows.push(row);
-    if (!('cursor' in frame)) return;
-    const { limit } = this.#wanted ?? {};
-    const rows = this.#rows;
-    const complete = limit === undefined || rows.length < limit;
-    const begun = [...this.members].filter(({ need }) => need && isSame(need, this.#wanted));
-    const alone = !this.members.isAnyPlaced;
-    if (alone) this.cursor = frame.cursor;
-    this.#rows = [];
-    for (const member of begun) {
-      member.begin({ rows, complete });
+  function receive(frame: ServerFrame): void {
+    const hears = phase === 'catching up' || phase === 'live';
+    if (frame.type === 'subscribed') {
+      if (!line.claim(source, frame.topic)) {
+        pass();
+        return;
+      }
+      topic = frame.topic;
+      for (const member of members) member.topic = topic;
+      phase = 'catching up';
+      if (!cursor && frame.cursor) live(frame.cursor);
+      else tellStatus();
+    } else if (frame.type === 'snapshot') {
+      for (const row of frame.rows) rows.push(row);
+      if ('cursor' in frame) begun(frame.cursor);
+    } else if (frame.type === 'live') live(frame.cursor);
+    else if (frame.type === 'reset') {
+      changes = [];
+      reset(frame.reason);
+      live(frame.cursor);
+    } else if (frame.type === 'error') {
+      lost();
+      if (frame.code === 'duplicate_id') pass();
+      else if (frame.code === 'bad_cursor') {
+        cursor = undefined;
+        reset('cursor_expired');
+        advance();
+      } else failed(new RowcastError(frame));
+    } else if (frame.type === 'change' && hears) {
+      for (const change of frame.changes) changes.push(change);
+      if (frame.more) return;
+      cursor = frame.cursor;
+      const transaction = { changes, cursor, at: frame.at };
+      changes = [];
+      for (const member of placed()) member.take(transaction);
+      if (phase === 'live') advance();
+    } else if (frame.type === 'message' && hears) {
+      cursor = frame.cursor;
+      for (const member of placed()) member.message?.(frame);
+    }
+  }
+
+  /** Frames could not tell it from another one. */
+  function pass(): void {
+    line.forget(source);
+    for (const member of members) line.pass(topic, member, member.need ? undefined : cursor);
+  }
+
+  /** All rows are there. */
+  function begun(at: string): void {
+    const complete = rows.length < (wanted?.limit ?? ALL);
+    const alone = placed().length === 0;
+    for (const member of members) {
+      const { need } = member;
+      if (!need || need.order !== wanted?.order || need.limit !== wanted?.limit) continue;
+      begin(member, { rows, complete });
       member.hearing = 'quietly';
     }
-    if (alone) this.members.show();
-    else this.#askAnew();
+    rows = [];
+    if (alone) {
+      cursor = at;
+      show();
+    } else {
+      leave();
+      advance();
+    }
   }
 
-  #change(frame: ChangeFrame): void {
-    for (const change of frame.changes) this.#changes.push(change);
-    if (frame.more) return;
-    const transaction: Transaction = { changes: this.#changes, cursor: frame.cursor, at: frame.at };
-    this.#changes = [];
-    this.cursor = frame.cursor;
-    this.members.each((member) => member.take(transaction));
-    if (this.isLive) this.advance();
+  /** What has come is right: shows it, to those too who waited for that. */
+  function show(): void {
+    for (const member of members) if (!member.need) member.hearing = 'all';
+    for (const member of placed()) member.show();
+  }
+
+  function reset(reason: ResetReason): void {
+    for (const member of placed()) member.reset(reason);
   }
 
   /** From here on changes come as they are committed. */
-  #live(cursor: string): void {
-    this.#phase = 'live';
-    this.#failures = 0;
-    this.members.show();
-    this.moved(cursor);
-    this.advance();
+  function live(at: string): void {
+    phase = 'live';
+    failures = 0;
+    show();
+    moved(at);
+    advance();
   }
 
-  #reset({ reason, cursor }: ResetFrame): void {
-    this.#changes = [];
-    this.members.each((member) => member.reset(reason));
-    this.#live(cursor);
+  function moved(at: string): void {
+    if (phase !== 'live') return;
+    cursor = at;
+    for (const member of placed()) member.moved?.(at);
   }
 
-  /** Nothing came up to here. */
-  moved(cursor: string): void {
-    if (!this.isLive || this.#changes.length > 0) return;
-    this.cursor = cursor;
-    this.members.each((member) => member.moved(cursor));
+  function failed(why: RowcastError): void {
+    const isFinal = FINAL.test(why.code);
+    phase = isFinal ? 'denied' : 'failed';
+    if (isFinal) error = why;
+    else
+      retry = setTimeout(() => {
+        phase = 'off';
+        advance();
+      }, backoffMs(failures++));
+    tellStatus();
   }
 
-  #failed({ code, message }: ErrorFrame): void {
-    this.lost();
-    if (code === 'duplicate_id') this.#line.displace(this);
-    else if (code === 'bad_cursor') {
-      this.cursor = undefined;
-      this.members.each((member) => member.reset('cursor_expired'));
-      this.advance();
-    } else if (FINAL.test(code)) this.deny(new RowcastError(code, message));
-    else {
-      this.#phase = 'failed';
-      this.#retry = setTimeout(
-        () => {
-          this.#phase = 'off';
-          this.advance();
-        },
-        backoffMs(this.#failures++),
-      );
-      this.tellStatus();
-    }
-  }
-
-  #askAnew(): void {
-    this.leave();
-    this.advance();
-  }
-
-  #ask(need: Wanted | undefined): void {
-    this.#id = this.#line.enter(this);
-    this.#phase = 'asked';
-    this.#wanted = need;
-    const { topic, cursor } = this;
-    const begin = need
-      ? { snapshot: isSame({}, need) || need }
-      : cursor === undefined
-        ? {}
-        : { since: cursor };
-    this.#line.send({ type: 'subscribe', id: this.#id, topic, ...begin });
-  }
-
-  #statusOf({ need }: Member): Status {
-    const { status } = this.#line;
-    if (this.#phase === 'denied' || status === 'ended' || status === 'closed') return 'denied';
-    if (status !== 'open') return status === 'offline' ? status : 'connecting';
-    return this.isLive && need === undefined ? 'live' : 'catching up';
-  }
-}
-
-function isSame(one: Wanted, other: Wanted | undefined): boolean {
-  return other !== undefined && one.order === other.order && one.limit === other.limit;
+  const source: Source = {
+    members,
+    get id() {
+      return id;
+    },
+    add(member, since) {
+      if (since !== undefined && since !== cursor) {
+        if (cursor || phase !== 'off') return false;
+        cursor = since;
+      }
+      // It is not to hear what the others have yet to catch up with.
+      member.hearing = member.need || since !== undefined || phase === 'live' ? 'all' : 'nothing';
+      member.topic = topic;
+      members.add(member);
+      return true;
+    },
+    advance,
+    leave,
+    lost,
+    receive,
+    moved,
+  };
+  return source;
 }

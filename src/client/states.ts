@@ -1,7 +1,7 @@
 /**
  * The states of the connection and what leads from one to the next: a total function, tabled in docs/client.md.
  *
- * It knows nothing of sockets and clocks: `connection` turns what happens into events, and does the effects.
+ * It knows nothing of sockets and clocks: `connection` turns what happens into events, and does what a state asks for.
  */
 
 export const STATES = [
@@ -20,14 +20,11 @@ export const EVENTS = [
   'want',
   'unwant',
   'token',
-  'no token',
   'welcome',
   'heard',
   'silent',
   'lost',
   'drained',
-  'limited',
-  'unauthorized',
   'refused',
   'due',
   'wake',
@@ -36,44 +33,33 @@ export const EVENTS = [
 ] as const;
 export type Event = (typeof EVENTS)[number];
 
-export type Effect = 'fetch token' | 'connect' | 'drop' | 'ping' | 'back off' | 'pause';
-export type Transition = readonly [State, ...Effect[]];
-type Row = Partial<Record<Event, Transition>>;
+type Row = Partial<Record<Event, State>>;
 
 /** How a connection that is there, or about to be, comes to its end. */
 const ENDINGS: Row = {
-  unwant: ['idle', 'drop'],
-  lost: ['waiting', 'drop', 'back off'],
-  drained: ['waiting', 'drop', 'pause'],
-  limited: ['waiting', 'drop', 'back off'],
-  unauthorized: ['waiting', 'drop', 'back off'],
-  refused: ['ended', 'drop'],
-  close: ['closed', 'drop'],
+  unwant: 'idle',
+  lost: 'waiting',
+  drained: 'waiting',
+  refused: 'ended',
 };
-const TO_CLOSED: Row = { close: ['closed'] };
 
 const TABLE: Record<State, Row> = {
-  idle: { ...TO_CLOSED, want: ['authorizing', 'fetch token'] },
-  authorizing: {
-    ...TO_CLOSED,
-    unwant: ['idle'],
-    token: ['opening', 'connect'],
-    'no token': ['waiting', 'back off'],
-  },
-  opening: { ...ENDINGS, welcome: ['open'], silent: ['waiting', 'drop', 'back off'] },
-  open: { ...ENDINGS, silent: ['probing', 'ping'], wake: ['probing', 'ping'], offline: ['probing', 'ping'] },
-  probing: { ...ENDINGS, heard: ['open'], silent: ['waiting', 'drop', 'back off'] },
-  waiting: {
-    ...TO_CLOSED,
-    unwant: ['idle'],
-    due: ['authorizing', 'fetch token'],
-    wake: ['authorizing', 'fetch token'],
-  },
-  ended: TO_CLOSED,
+  idle: { want: 'authorizing' },
+  authorizing: { unwant: 'idle', token: 'opening', lost: 'waiting' },
+  opening: { ...ENDINGS, welcome: 'open' },
+  open: { ...ENDINGS, silent: 'probing', wake: 'probing', offline: 'probing' },
+  probing: { ...ENDINGS, heard: 'open' },
+  waiting: { unwant: 'idle', due: 'authorizing', wake: 'authorizing' },
+  ended: {},
   closed: {},
 };
 
-/** The state that an event leads to, and what is to be done on the way. What it does not concern, it leaves. */
-export function next(state: State, event: Event): Transition {
-  return TABLE[state][event] ?? [state];
+/** The state that an event leads to. What it does not concern, it leaves. */
+export function next(state: State, event: Event): State {
+  return event === 'close' ? 'closed' : (TABLE[state][event] ?? state);
+}
+
+/** Frames pass. */
+export function isOpen(state: State): state is 'open' | 'probing' {
+  return state === 'open' || state === 'probing';
 }

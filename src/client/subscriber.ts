@@ -1,7 +1,8 @@
 /** A subscription with handlers: each transaction's changes, as they come. */
 import type { MessageFrame, ResetReason, Row } from '../protocol/server-frame.ts';
-import { Collection, type Wanted } from './collection.ts';
-import { type Context, Member, type Status, type Transaction } from './member.ts';
+import { createCollection, type Wanted } from './collection.ts';
+import { guarded } from './listeners.ts';
+import type { Context, Member, Status, Transaction } from './member.ts';
 import type { Storage } from './storage.ts';
 
 export interface Handlers {
@@ -35,85 +36,77 @@ export interface Subscription {
 }
 
 export interface SubscriberContext extends Context {
-  readonly isNumeric: (column: string) => boolean;
   readonly storage: Storage | undefined;
 }
 
-export class Subscriber extends Member implements Subscription {
-  /** Of what was handed on last, or what it begins with. */
-  cursor: string | undefined;
-  /** The rows of its snapshot, until they have been handed on. */
-  collection: Collection<Row> | undefined;
-  readonly #options: SubscribeOptions;
-  readonly #context: SubscriberContext;
-  readonly #key: string;
+export function createSubscriber(
+  topic: string,
+  options: SubscribeOptions,
+  { numbers, storage, onError, end }: SubscriberContext,
+): Subscription & Member & { cursor: string | undefined } {
+  const { snapshot } = options;
+  const key = `rowcast:${topic}`;
+  const fail = (error: unknown) => (options.onError ?? onError)(error);
+  const call = (handler: () => void) => guarded(handler, fail);
 
-  constructor(topic: string, options: SubscribeOptions, context: SubscriberContext) {
-    super(topic, context);
-    this.#options = options;
-    this.#context = context;
-    this.#key = `rowcast:${topic}`;
-    this.cursor = options.since;
-    if (options.snapshot) this.#wantRows();
-    // Who begins with the rows has no use for what came after others.
-    else
-      this.#call(() => {
-        this.cursor ??= context.storage?.get(this.#key) || undefined;
-      });
+  const subscriber: ReturnType<typeof createSubscriber> = {
+    topic,
+    status: 'connecting',
+    error: undefined,
+    /** Of what was handed on last, or what it begins with. */
+    cursor: options.since,
+    need: undefined,
+    hearing: 'all',
+    /** The rows of its snapshot, until they have been handed on. */
+    collection: undefined,
+    take({ changes, cursor, at }) {
+      if (subscriber.hearing === 'quietly') subscriber.collection?.apply(changes);
+      else {
+        call(() => options.onChange?.(changes, { cursor, at }));
+        moved(cursor);
+      }
+    },
+    message(frame) {
+      call(() => options.onMessage?.(frame));
+      moved(frame.cursor);
+    },
+    moved,
+    show() {
+      const { collection } = subscriber;
+      if (!collection) return;
+      collection.show();
+      subscriber.collection = undefined;
+      call(() => options.onSnapshot?.(collection.rows));
+    },
+    reset(reason) {
+      if (snapshot) wantRows();
+      else call(() => storage?.remove(key));
+      call(() => options.onReset?.(reason));
+    },
+    statusChanged() {
+      const { status, error } = subscriber;
+      call(() => options.onStatus?.(status));
+      if (status === 'denied') fail(error);
+    },
+    close: () => end(subscriber),
+  };
+
+  function wantRows(): void {
+    const collection = createCollection(snapshot === true ? {} : snapshot || {}, numbers);
+    subscriber.collection = collection;
+    subscriber.need = collection.wanted;
   }
 
-  override take({ changes, cursor, at }: Transaction): void {
-    if (this.hearing === 'quietly') this.collection?.apply(changes);
-    else {
-      this.#call(() => this.#options.onChange?.(changes, { cursor, at }));
-      this.moved(cursor);
-    }
+  function moved(cursor: string): void {
+    subscriber.cursor = cursor;
+    if (!snapshot) call(() => storage?.set(key, cursor));
   }
 
-  override message(frame: MessageFrame): void {
-    this.#call(() => this.#options.onMessage?.(frame));
-    this.moved(frame.cursor);
-  }
-
-  override show(): void {
-    const { collection } = this;
-    collection?.show();
-    this.collection = undefined;
-    if (collection) this.#call(() => this.#options.onSnapshot?.(collection.rows));
-  }
-
-  override reset(reason: ResetReason): void {
-    if (this.#options.snapshot) this.#wantRows();
-    else this.#call(() => this.#context.storage?.remove(this.#key));
-    this.#call(() => this.#options.onReset?.(reason));
-  }
-
-  override moved(cursor: string): void {
-    this.cursor = cursor;
-    if (!this.#options.snapshot) this.#call(() => this.#context.storage?.set(this.#key, cursor));
-  }
-
-  override statusChanged(): void {
-    this.#call(() => this.#options.onStatus?.(this.status));
-    if (this.status === 'denied') this.#fail(this.error);
-  }
-
-  #wantRows(): void {
-    const { snapshot } = this.#options;
-    this.collection = new Collection(snapshot === true ? {} : snapshot || {}, this.#context.isNumeric);
-    this.need = this.collection.wanted;
-  }
-
-  #call(handler: () => void): void {
-    try {
-      handler();
-    } catch (thrown) {
-      this.#fail(thrown);
-    }
-  }
-
-  #fail(error: unknown): void {
-    const { onError = this.#context.onError } = this.#options;
-    onError(error);
-  }
+  if (snapshot) wantRows();
+  // Who begins with the rows has no use for what came after others.
+  else
+    call(() => {
+      subscriber.cursor ??= storage?.get(key) || undefined;
+    });
+  return subscriber;
 }

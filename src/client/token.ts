@@ -16,17 +16,12 @@ const MOST_MS = 2 ** 31 - 1;
  * of a short one. Undefined where it tells no time, or one that is over by this clock, which may be wrong.
  */
 export function renewalMs(token: string, nowMs: number): number | undefined {
-  const leftMs = expiryMs(token) - nowMs;
-  if (!(leftMs > 0)) return undefined;
-  return Math.min(MOST_MS, Math.max(LEAST_MS, leftMs * 0.8, leftMs - EARLY_MS));
-}
-
-/** NaN where it does not say. */
-function expiryMs(token: string): number {
   try {
     const payload = token.split('.')[1] ?? '';
-    return JSON.parse(atob(payload.replaceAll('-', '+').replaceAll('_', '/'))).exp * 1_000;
+    const { exp } = JSON.parse(atob(payload.replaceAll('-', '+').replaceAll('_', '/')));
+    const leftMs = exp * 1_000 - nowMs;
+    return leftMs > 0 ? Math.min(MOST_MS, Math.max(LEAST_MS, leftMs * 0.8, leftMs - EARLY_MS)) : undefined;
   } catch {
-    return Number.NaN;
+    return undefined;
   }
 }

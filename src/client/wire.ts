@@ -1,27 +1,26 @@
 /**
  * What passes over one connection: its sources, and messages to be published.
  *
- * The connection is opened when something is wanted, and closed a while after nothing is.
+ * The connection is opened when something is wanted, and closed a while after nothing is. Frames name the topic alone, so
+ * subscriptions of a topic that begin at cursors of their own, or are not known to be of one topic, need another
+ * connection: behind each wire there may be one more, which takes those whom it cannot.
  */
-import type { ErrorFrame, ServerFrame } from '../protocol/server-frame.ts';
-import { type Connection, type ConnectionOptions, createConnection, isOpen } from './connection.ts';
+import { type Connection, type ConnectionOptions, createConnection } from './connection.ts';
 import { RowcastError } from './error.ts';
-import type { ClientStatus } from './line.ts';
+import type { ClientStatus, Line, Source } from './line.ts';
 import type { Member } from './member.ts';
-import { Outbox, type Target } from './outbox.ts';
-import { Source } from './source.ts';
+import { createOutbox, type Target } from './outbox.ts';
+import { createSource } from './source.ts';
+import { isOpen } from './states.ts';
 
 export interface WireOptions
-  extends Pick<ConnectionOptions, 'url' | 'token' | 'WebSocket' | 'json' | 'onError'> {
+  extends Pick<ConnectionOptions, 'url' | 'token' | 'WebSocket' | 'numbers' | 'onError'> {
   onStatus(): void;
-  /** Finds another connection for a member. */
-  displace(member: Member, topic: string, since?: string): void;
 }
 
 export interface Wire {
   readonly status: ClientStatus;
-  /** False where the member cannot begin at that cursor on this connection. */
-  add(topic: string, member: Member, since?: string): boolean;
+  add(topic: string, member: Member, since?: string): void;
   remove(member: Member): void;
   publish(target: Target, event: string, payload: unknown): Promise<void>;
   close(): void;
@@ -30,114 +29,61 @@ export interface Wire {
 const LINGER_MS = 1_000;
 
 export function createWire(options: WireOptions): Wire {
-  const { onError } = options;
-  /** By the canonical topic, or by another spelling until the service has told that. */
+  /** By every spelling of the topic that is known. */
   const byTopic = new Map<string, Source>();
-  const byId = new Map<string, Source>();
-  /** The canonical topic of each spelling; empty where another source has it. */
-  const canonical = new Map<string, string>();
   let count = 0;
-  let wasOpen = false;
+  let hasBeenOpen = false;
   let isFlushing = false;
+  /** For those whom frames could not tell apart from others here. */
+  let beyond: Wire | undefined;
   let lingering: ReturnType<typeof setTimeout> | undefined;
 
   const connection: Connection = createConnection({
     ...options,
-    onState(state) {
-      if (isOpen(state)) wasOpen = true;
-      finish();
-      for (const source of all()) source.tellStatus();
+    onState(wasOpen, anew) {
+      const { state } = connection;
+      hasBeenOpen = isOpen(state) || (hasBeenOpen && state !== 'idle');
+      if (wasOpen && !isOpen(state)) {
+        for (const source of all()) source.lost();
+        outbox.lose(
+          new RowcastError({
+            code: 'disconnected',
+            message: 'connection lost; perhaps published',
+          }),
+        );
+      }
+      advance(anew);
       options.onStatus();
     },
-    onOpen(isOtherToken) {
-      outbox.flush();
-      if (isOtherToken) return reconsider();
-      for (const source of all()) source.advance();
+    onFrame(frame) {
+      const source =
+        'id' in frame
+          ? all().find(({ id }) => id && id === frame.id)
+          : 'topic' in frame
+            ? byTopic.get(frame.topic)
+            : undefined;
+      if (source) source.receive(frame);
+      else if (frame.type === 'cursor') for (const one of all()) one.moved(frame.cursor);
+      else if (frame.type === 'published') outbox.answer(frame);
+      else if (frame.type === 'error') {
+        // Nobody knows which frame was not read.
+        if (frame.code === 'rate_limited') connection.dispatch('lost');
+        else if (!outbox.answer(frame) && frame.code === 'bad_frame')
+          options.onError(new RowcastError(frame));
+      }
     },
-    onLost() {
-      wasOpen = connection.state === 'waiting';
-      for (const source of all()) source.lost();
-      outbox.lose(
-        new RowcastError(
-          'disconnected',
-          'the connection was lost before the answer; it may have been published',
-        ),
-      );
-    },
-    onRenewed: reconsider,
-    onFrame,
   });
-  const outbox = new Outbox(connection.send);
-
-  const view = {
-    get status() {
-      return statusNow();
-    },
-    send: connection.send,
-    enter(source: Source) {
-      const id = `s${++count}`;
-      byId.set(id, source);
-      return id;
-    },
-    leave: (id: string) => void byId.delete(id),
-    claim(source: Source, topic: string) {
-      if (source.topic === topic) return true;
-      if (byTopic.has(topic)) return false;
-      canonical.set(source.topic, topic);
-      byTopic.delete(source.topic);
-      byTopic.set(topic, source);
-      return true;
-    },
-    displace(source: Source) {
-      source.leave();
-      byTopic.delete(source.topic);
-      canonical.set(source.topic, '');
-      for (const member of source.members)
-        options.displace(member, source.topic, member.need === undefined ? source.cursor : undefined);
-    },
-  };
+  const outbox = createOutbox(connection.send, options.numbers);
 
   function all(): Source[] {
-    return [...byTopic.values()];
+    return [...new Set(byTopic.values())];
   }
 
-  /** Tells everyone where no connection will come any more. */
-  function finish(): void {
-    const { state } = connection;
-    if (state !== 'ended' && state !== 'closed') return;
-    const error = state === 'ended' ? connection.error : new RowcastError('closed', 'the client was closed');
-    outbox.lose(error, true);
-    for (const source of all()) source.deny(error);
-  }
-
-  function statusNow(): ClientStatus {
-    const { state } = connection;
-    if (state === 'idle' || state === 'ended' || state === 'closed') return state;
-    if (isOpen(state)) return 'open';
-    return wasOpen || state === 'waiting' ? 'offline' : 'connecting';
-  }
-
-  function reconsider(): void {
-    for (const source of all()) {
-      source.reconsider();
-      source.advance();
-    }
-  }
-
-  function onFrame(frame: ServerFrame): void {
-    const source =
-      'id' in frame ? byId.get(frame.id ?? '') : 'topic' in frame ? byTopic.get(frame.topic) : undefined;
-    if (source !== undefined) source.receive(frame);
-    else if (frame.type === 'cursor') for (const one of all()) one.moved(frame.cursor);
-    else if (frame.type === 'published') outbox.answer(frame);
-    else if (frame.type === 'error') fault(frame);
-  }
-
-  function fault(frame: ErrorFrame): void {
-    // Nobody knows which frame was not read.
-    if (frame.code === 'rate_limited') connection.backOff();
-    else if (!outbox.answer(frame) && frame.code === 'bad_frame')
-      onError(new RowcastError(frame.code, frame.message));
+  /** Does what can be done now. */
+  function advance(anew?: boolean): void {
+    if (isOpen(connection.state)) outbox.flush();
+    for (const source of all()) source.advance(anew);
+    if (connection.error) outbox.lose(connection.error, true);
   }
 
   /** At the end of the turn: who comes and goes within it leaves no trace on the wire. */
@@ -146,43 +92,61 @@ export function createWire(options: WireOptions): Wire {
     isFlushing = true;
     queueMicrotask(() => {
       isFlushing = false;
-      for (const source of all()) {
-        if (source.members.size === 0) {
-          source.leave();
-          byTopic.delete(source.topic);
-        } else source.advance();
-      }
-      finish();
+      for (const source of all()) if (source.members.size === 0) wire.forget(source);
+      advance();
       clearTimeout(lingering);
-      if (byTopic.size > 0 || !outbox.isEmpty) connection.want(true);
-      else lingering = setTimeout(() => connection.want(false), LINGER_MS);
+      if (byTopic.size + outbox.size > 0) connection.dispatch('want');
+      else lingering = setTimeout(() => connection.dispatch('unwant'), LINGER_MS);
     });
   }
 
-  return {
+  const wire: Wire & Line = {
     get status() {
-      return statusNow();
+      const { state } = connection;
+      if (isOpen(state)) return 'open';
+      if (state === 'idle' || state === 'ended' || state === 'closed') return state;
+      return hasBeenOpen || state === 'waiting' ? 'offline' : 'connecting';
+    },
+    get error() {
+      return connection.error;
+    },
+    send: (frame) => connection.send(JSON.stringify(frame)),
+    nextId: () => `s${++count}`,
+    claim(source, topic) {
+      const isFree = (byTopic.get(topic) ?? source) === source;
+      if (isFree) byTopic.set(topic, source);
+      return isFree;
+    },
+    forget(source) {
+      source.leave();
+      for (const [name, one] of byTopic) if (one === source) byTopic.delete(name);
+    },
+    pass(topic, member, since) {
+      beyond ??= createWire({ ...options, onStatus() {} });
+      beyond.add(topic, member, since);
     },
     add(topic, member, since) {
-      const name = canonical.get(topic) ?? topic;
-      const source = byTopic.get(name) ?? new Source(name, view);
-      if (name === '' || !source.add(member, since)) return false;
-      byTopic.set(name, source);
-      flushSoon();
-      return true;
+      const source = byTopic.get(topic) ?? createSource(topic, wire);
+      if (source.add(member, since)) {
+        byTopic.set(topic, source);
+        flushSoon();
+      } else wire.pass(topic, member, since);
     },
     remove(member) {
       for (const source of all()) source.members.delete(member);
       flushSoon();
+      beyond?.remove(member);
     },
     publish(target, event, payload) {
-      const published = outbox.publish(target, event, payload, isOpen(connection.state));
+      const published = outbox.publish(target, event, payload);
       flushSoon();
       return published.finally(flushSoon);
     },
     close() {
       clearTimeout(lingering);
       connection.close();
+      beyond?.close();
     },
   };
+  return wire;
 }
