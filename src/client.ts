@@ -47,7 +47,19 @@ export interface ClientOptions {
   readonly onError?: ((error: unknown) => void) | undefined;
 }
 
-export interface Client {
+/** The rows of a topic's table, where `Tables` is what `rowcast types` writes; of any row elsewhere. */
+export type RowOf<Tables, Topic extends string> = Topic extends `${infer Path}?${string}`
+  ? RowOf<Tables, Path>
+  : Topic extends `${infer Path}:${string}`
+    ? RowOf<Tables, Path>
+    : Topic extends keyof Tables
+      ? Known<Tables[Topic]>
+      : `public.${Topic}` extends keyof Tables
+        ? Known<Tables[`public.${Topic}`]>
+        : Row;
+type Known<T> = T extends Row ? T : Row;
+
+export interface Client<Tables = unknown> {
   readonly status: ClientStatus;
   /** Calls the listener when the status changes; gives the way out. */
   onStatus(listener: (status: ClientStatus) => void): () => void;
@@ -56,7 +68,8 @@ export interface Client {
   /** The transactions of a topic, for `for await`. */
   changes(topic: string, options?: SubscribeOptions): AsyncGenerator<Transaction, void, undefined>;
   /** The rows of a topic, right at all times. Throws a `RowcastError` where `order` or `limit` cannot be. */
-  live<T extends Row = Row>(topic: string, options?: CollectionOptions): Live<T>;
+  live<const Topic extends string>(topic: Topic, options?: CollectionOptions): Live<RowOf<Tables, Topic>>;
+  live<T extends Row>(topic: string, options?: CollectionOptions): Live<T>;
   channel(name: string): Channel;
   /** The private messages to the token's user. */
   readonly inbox: Inbox;
@@ -65,10 +78,10 @@ export interface Client {
 }
 
 /** Creates a client. Throws a TypeError that says what to do where `url` is none, or there is no WebSocket. */
-export function createClient(options: ClientOptions): Client {
+export function createClient<Tables = unknown>(options: ClientOptions): Client<Tables> {
   const { token, storage, WebSocket = globalThis.WebSocket } = options;
   const url = endpointOf(options.url);
-  if (!WebSocket) throw new TypeError('no global WebSocket: hand in one as { WebSocket }');
+  if (!WebSocket) throw new TypeError('hand in one as { WebSocket }');
   const numbers = options.numbers?.() ?? JSON;
   const told = createListeners<ClientStatus>(onError);
   const wire = createWire({ url, token, WebSocket, numbers, onError, onStatus });
@@ -99,8 +112,13 @@ export function createClient(options: ClientOptions): Client {
     return changesOf((handlers) => subscribe(topic, handlers), wanted);
   }
 
-  function live<T extends Row = Row>(topic: string, wanted: CollectionOptions = {}): Live<T> {
-    const member = createLive<T>(withSchema(topic), wanted, context);
+  function live<const Topic extends string>(
+    topic: Topic,
+    wanted?: CollectionOptions,
+  ): Live<RowOf<Tables, Topic>>;
+  function live<T extends Row>(topic: string, wanted?: CollectionOptions): Live<T>;
+  function live(topic: string, wanted: CollectionOptions = {}): Live {
+    const member = createLive<Row>(withSchema(topic), wanted, context);
     wire.add(member.topic, member);
     return member;
   }
@@ -118,7 +136,7 @@ export function createClient(options: ClientOptions): Client {
         name,
         subscribe,
         (event, payload) => wire.publish({ channel: name }, event, payload),
-        live,
+        (topic) => live<Row>(topic),
       ),
     get inbox() {
       inbox ??= {

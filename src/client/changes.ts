@@ -20,7 +20,7 @@ export async function* changesOf(
     wake();
   };
   const subscription = subscribe({
-    onReset: (code) => fail(new RowcastError({ code, message: 'changes were lost' })),
+    onReset: (code) => fail(new RowcastError({ code, message: 'changes lost' })),
     ...options,
     onChange(changes, at) {
       queue.push({ changes, ...at });
