@@ -70,7 +70,7 @@ declare
   one record;
 begin
   -- What customers and the warehouse do, at random; the board is kept short.
-  if random() < 0.35 then
+  if random() < 0.35 and (select count(*) < 16 from demo.orders where state <> 'delivered') then
     select p.id, p.stock into one from demo.products p order by random() limit 1;
     if one.stock > 3 then
       perform demo.place_order((array['Anna', 'Bela', 'Chidi', 'Dilek', 'Emre', 'Fatou'])[1 + floor(random() * 6)], one.id, 1 + floor(random() * 3)::int);
