@@ -5,10 +5,11 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { type JWTPayload, SignJWT, UnsecuredJWT } from 'jose';
+import { answerTo as answerOf } from './harness/answer.ts';
 import { createDatabase, type Database } from './harness/database.ts';
 import { until } from './harness/facts.ts';
 import { type Instance, startInstance } from './harness/instance.ts';
-import { connect, type Frame, type Socket } from './harness/socket.ts';
+import { connect, type Socket } from './harness/socket.ts';
 import { SECRET, tokenOf } from './harness/tokens.ts';
 
 const AUDIENCE = 'rowcast';
@@ -67,14 +68,8 @@ async function client(claims?: JWTPayload): Promise<Socket> {
 }
 
 let ids = 0;
-async function answerTo(socket: Socket, frame: Record<string, unknown>): Promise<Frame> {
-  const id = `a${++ids}`;
-  const before = socket.frames.length;
-  socket.send({ ...frame, id });
-  return until(() => socket.frames.slice(before).find((one) => one['id'] === id), {
-    what: `an answer to ${JSON.stringify(frame).slice(0, 200)}`,
-  });
-}
+const answerTo = (socket: Socket, frame: Record<string, unknown>) =>
+  answerOf(socket, { ...frame, id: `a${++ids}` });
 
 /** All that a client was told, as text. */
 const told = (socket: Socket) => socket.texts.join('\n');

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type pg from 'pg';
+import { answerTo } from './harness/answer.ts';
 import { createDatabase, type Database } from './harness/database.ts';
 import { until } from './harness/facts.ts';
 import { type Instance, startInstance } from './harness/instance.ts';
@@ -46,15 +47,6 @@ async function client(user?: string, claims: object = {}, at = 0): Promise<Socke
   sockets.push(socket);
   await socket.next('welcome');
   return socket;
-}
-
-/** Sends a frame with an id; gives what answers it. */
-async function answerTo(socket: Socket, frame: { id: string } & Record<string, unknown>): Promise<Frame> {
-  const before = socket.frames.length;
-  socket.send(frame);
-  return until(() => socket.frames.slice(before).find(({ id }) => id === frame.id), {
-    what: `an answer to ${JSON.stringify(frame)}`,
-  });
 }
 
 async function subscribed(socket: Socket, topic: string, since?: unknown): Promise<Frame> {

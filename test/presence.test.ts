@@ -3,11 +3,12 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { createPresence } from '../src/hub/presence.ts';
 import type { Attendance, Place } from '../src/postgres/seat.ts';
 import { ProtocolError } from '../src/protocol.ts';
+import { answerTo } from './harness/answer.ts';
 import { createDatabase, type Database } from './harness/database.ts';
 import { observations, until } from './harness/facts.ts';
 import { type Instance, startInstance } from './harness/instance.ts';
 import { addressOf, type Program, startProgram } from './harness/program.ts';
-import { connect, type Frame, type Socket } from './harness/socket.ts';
+import { connect, type Socket } from './harness/socket.ts';
 import { SECRET, tokenOf } from './harness/tokens.ts';
 
 const ENV = {
@@ -33,14 +34,6 @@ async function client(url: string, user?: string, claims: object = {}): Promise<
   sockets.push(socket);
   await socket.next('welcome');
   return socket;
-}
-
-async function answerTo(socket: Socket, frame: { id: string } & Record<string, unknown>): Promise<Frame> {
-  const before = socket.frames.length;
-  socket.send(frame);
-  return until(() => socket.frames.slice(before).find(({ id }) => id === frame.id), {
-    what: `an answer to ${JSON.stringify(frame)}`,
-  });
 }
 
 async function join(socket: Socket, topic: string): Promise<Socket> {
