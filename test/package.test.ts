@@ -1,6 +1,6 @@
 /** The package as npm packs it: what an application imports of it, in Node and built by Vite. */
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -18,6 +18,7 @@ beforeAll(async () => {
   const { stdout } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', app]);
   const [packed] = JSON.parse(stdout) as { filename: string }[];
   await run('tar', ['xzf', join(app, packed?.filename ?? ''), '-C', installed, '--strip-components=1']);
+  await symlink(join(process.cwd(), 'node_modules', 'react'), join(app, 'node_modules', 'react'));
   await writeFile(join(app, 'package.json'), JSON.stringify({ name: 'app', type: 'module', private: true }));
 });
 afterAll(() => rm(app, { recursive: true, force: true }));
@@ -54,12 +55,22 @@ describe('the package', () => {
     expect([stdout.trim(), stderr]).toEqual(['idle function', '']);
   });
 
+  it('has hooks that Node imports beside React', async () => {
+    const script = `import * as hooks from 'rowcast/react'; console.log(Object.keys(hooks).sort().join(' '));`;
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], { cwd: app });
+    expect(stdout.trim()).toBe('RowcastProvider useChannel useLive usePresence useRowcast');
+  });
+
   it('is built into a page by Vite', async () => {
     await writeFile(join(app, 'index.html'), '<script type="module" src="/main.js"></script>');
     await writeFile(
       join(app, 'main.js'),
-      `import { createClient } from 'rowcast/client';
-      window.rows = createClient({ url: '/ws' }).live('messages').rows;`,
+      `import { createElement } from 'react';
+      import { createClient } from 'rowcast/client';
+      import { RowcastProvider, useLive } from 'rowcast/react';
+      const client = createClient({ url: '/ws' });
+      const Rows = () => useLive('messages').rows.length;
+      window.app = createElement(RowcastProvider, { client }, createElement(Rows));`,
     );
     await run(process.execPath, [VITE, 'build', '--logLevel', 'error'], { cwd: app });
     const assets = join(app, 'dist', 'assets');
