@@ -22,7 +22,7 @@ afterAll(() => site.close());
 afterEach(async () => {
   await site.network.accept();
   site.network.resume();
-  await site.database.query('truncate item, secret');
+  await site.empty('item', 'secret');
 });
 
 const insert = (id: number, name = 'x') =>

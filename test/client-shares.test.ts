@@ -25,7 +25,7 @@ beforeAll(async () => {
 });
 afterAll(() => site.close());
 afterEach(async () => {
-  await site.database.query('truncate item, account, messages');
+  await site.empty('item', 'account', 'messages');
   expect(site.reported).toEqual([]);
 });
 

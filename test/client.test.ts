@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => site.close());
 afterEach(async () => {
-  await site.database.query('truncate item, other');
+  await site.empty('item', 'other');
   expect(site.reported).toEqual([]);
 });
 

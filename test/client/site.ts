@@ -5,6 +5,7 @@ import { createDatabase, type Database } from '../harness/database.ts';
 import { until } from '../harness/facts.ts';
 import { type Instance, startInstance } from '../harness/instance.ts';
 import { type Proxy as Network, startProxy } from '../harness/proxy.ts';
+import { withClient } from '../harness/suite.ts';
 
 export interface Site {
   readonly database: Database;
@@ -15,6 +16,8 @@ export interface Site {
   /** What clients reported that no test expects. */
   readonly reported: unknown[];
   client(options?: Partial<ClientOptions>): Client;
+  /** Empties tables; resolves when the instance has handed that on, so that whoever subscribes then does not hear of it. */
+  empty(...tables: string[]): Promise<void>;
   /** Starts another instance, to which new connections lead from now on; the one before is stopped. */
   replace(env?: Record<string, string>): Promise<void>;
   close(): Promise<void>;
@@ -48,6 +51,16 @@ export async function startSite(
       const client = createClient({ url, WebSocket, onError: (error) => reported.push(error), ...options });
       clients.push(client);
       return client;
+    },
+    async empty(...tables) {
+      const heard = instance.observed.since();
+      const xid = await withClient(database.url, async (writer) => {
+        await writer.query(`begin; truncate ${tables.join(', ')}`);
+        const { rows } = await writer.query<{ id: string }>('select pg_current_xact_id()::text as id');
+        await writer.query('commit');
+        return BigInt(rows[0]?.id ?? '');
+      });
+      await heard.next('feed.commit', (seen) => seen.xid === xid);
     },
     async replace(other = {}) {
       const before = instance;
