@@ -2,7 +2,7 @@
 import { execFile, type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Deployment } from 'kubernetes-models/apps/v1';
@@ -13,6 +13,7 @@ import { PodDisruptionBudget } from 'kubernetes-models/policy/v1';
 import { Service } from 'kubernetes-models/v1';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { freePort } from '../src/dev/port.ts';
 
 const FOLDER = join('deploy', 'kubernetes');
 const run = promisify(execFile);
@@ -125,10 +126,18 @@ describe('the samples for proxies', () => {
     expect(own('haproxy', ['-c', '-f', join('deploy', 'haproxy.cfg')])).toMatchObject({ status: 0 });
   });
 
-  here('nginx')('nginx takes its own', () => {
-    const pid = join(tmpdir(), `rowcast-nginx-${process.pid}.pid`);
-    const options = ['-t', '-c', resolve('deploy', 'nginx.conf'), '-g', `pid ${pid}; error_log stderr;`];
-    expect(own('nginx', options)).toMatchObject({ status: 0 });
+  here('nginx')('nginx takes its own', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'rowcast-nginx-'));
+    try {
+      // Whoever is not root may not have port 80.
+      const text = await readFile(join('deploy', 'nginx.conf'), 'utf8');
+      const config = join(folder, 'nginx.conf');
+      await writeFile(config, text.replaceAll(/listen (\S*:)?80;/g, `listen 127.0.0.1:${await freePort()};`));
+      const global = `pid ${join(folder, 'pid')}; error_log stderr;`;
+      expect(own('nginx', ['-t', '-e', 'stderr', '-c', config, '-g', global])).toMatchObject({ status: 0 });
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
   });
 });
 
