@@ -15,6 +15,13 @@ const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 /** Of the README where it is `docs`. */
 const PICTURES = process.env['PICTURES'] ?? 'reports';
 const VIEWS = ['orders', 'stock', 'chat', 'messages'];
+/** What the script of axe adds to a page. */
+declare global {
+  interface Window {
+    axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
+  }
+}
+
 let database: Database;
 let browser: Browser;
 let program: Program;
@@ -242,10 +249,7 @@ describe('the page', () => {
       }
       await page.addScriptTag({ path: AXE });
       const violations = await page.evaluate(async () => {
-        const { axe } = window as unknown as {
-          axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
-        };
-        const { violations } = await axe.run();
+        const { violations } = await window.axe.run();
         return violations.map(({ id, nodes }) => [id, ...nodes.map(({ html }) => html)]);
       });
       expect([view, violations]).toEqual([view, []]);
