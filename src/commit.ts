@@ -66,7 +66,8 @@ const OPERATIONS: Readonly<Record<string, Op>> = { i: 'insert', u: 'update', d: 
  * their tickets. Throws on anything else: the log is ours alone.
  */
 export function readLines(body: string): Lines {
-  const lines: { ticket: number; line: Line }[] = [];
+  const lines: Line[] = [];
+  const tickets: number[] = [];
   const announced: string[] = [];
   let watchingChanged = false;
   let sorted = true;
@@ -76,9 +77,8 @@ export function readLines(body: string): Lines {
     const tab = body.indexOf('\t', start);
     if (end < 0 || tab < 0 || tab > end) throw new Error('a line of the log is cut short');
     const space = body.indexOf(' ', start);
-    const operation = body.charAt(space + 1);
-    const afterOid = body.indexOf(' ', space + 3);
-    const name = body.slice(afterOid + 1, tab);
+    const what = body.slice(space + 1, tab);
+    const operation = what.charAt(0);
     const rest = body.slice(tab + 1, end);
     if (operation === 'w' || operation === 'x') {
       watchingChanged = true;
@@ -86,27 +86,28 @@ export function readLines(body: string): Lines {
       announced.push(rest);
     } else {
       const ticket = Number(body.slice(start, space));
-      lines.push({ ticket, line: lineOf(operation, Number(body.slice(space + 3, afterOid)), name, rest) });
+      tickets.push(ticket);
+      lines.push(lineOf(what, rest));
       if (ticket < last) sorted = false;
       last = ticket;
     }
     start = end + 1;
   }
-  if (!sorted) lines.sort((a, b) => a.ticket - b.ticket);
-  return { lines: lines.map(({ line }) => line), watchingChanged, announced };
+  return { lines: sorted ? lines : inOrder(lines, tickets), watchingChanged, announced };
 }
 
-function lineOf(operation: string, relation: number, name: string, rest: string): Line {
-  const op = OPERATIONS[operation];
-  if (op !== undefined) {
-    const { key, json } = tableOf(name);
-    return {
-      relation,
-      table: key,
-      op,
-      wire: `{"op":"${op}","table":${json}${rest === '' ? '' : `,${rest}`}}`,
-    };
+function inOrder(lines: readonly Line[], tickets: readonly number[]): Line[] {
+  const ticketed = lines.map((line, nth) => ({ line, ticket: tickets[nth] ?? 0 }));
+  return ticketed.sort((a, b) => a.ticket - b.ticket).map(({ line }) => line);
+}
+
+function lineOf(what: string, rest: string): Line {
+  const head = headOf(what);
+  if (head !== undefined) {
+    const { relation, table, op, wire } = head;
+    return { relation, table, op, wire: rest === '' ? `${wire}}` : `${wire},${rest}}` };
   }
+  const { operation, name } = splitHead(what);
   if (operation === 'm')
     return { op: 'message', topic: canonicalTopic({ kind: 'channel', name: textOf(name) }), wire: rest };
   if (operation === 'p') return { op: 'message', topic: inboxOf(textOf(name)), wire: rest };
@@ -117,23 +118,37 @@ function textOf(json: string): string {
   return String(JSON.parse(json));
 }
 
-interface TableName {
-  readonly key: string;
-  readonly json: string;
+/** Operation, oid and name, as they stand in a line. */
+function splitHead(what: string): { operation: string; oid: string; name: string } {
+  const afterOid = what.indexOf(' ', 2);
+  return { operation: what.charAt(0), oid: what.slice(2, afterOid), name: what.slice(afterOid + 1) };
 }
 
-/** Names as the database spells them, and what they become; as many as there are watched tables. */
-const names = new Map<string, TableName>();
+/**
+ * What changes of one operation on a table have in common, by how their lines begin: as many as there are operations
+ * on watched tables. Their wire text goes on after `wire`.
+ */
+const heads = new Map<string, TableChange>();
+/** Anyone may NOTIFY of tables that are not there. */
+const MAX_HEADS = 10_000;
 
-function tableOf(spelled: string): TableName {
-  let name = names.get(spelled);
-  if (!name) {
-    const [schema, table] = splitIdentifiers(spelled);
-    const key = canonicalTopic({ kind: 'table', schema, table, ops: OPS, filters: [] });
-    name = { key, json: JSON.stringify(`${schema}.${table}`) };
-    names.set(spelled, name);
-  }
-  return name;
+/** Undefined where it is no change. */
+function headOf(what: string): TableChange | undefined {
+  const known = heads.get(what);
+  if (known !== undefined) return known;
+  const op = OPERATIONS[what.charAt(0)];
+  if (op === undefined) return undefined;
+  const { oid, name } = splitHead(what);
+  const [schema, table] = splitIdentifiers(name);
+  const head: TableChange = {
+    relation: Number(oid),
+    table: canonicalTopic({ kind: 'table', schema, table, ops: OPS, filters: [] }),
+    op,
+    wire: `{"op":"${op}","table":${JSON.stringify(`${schema}.${table}`)}`,
+  };
+  if (heads.size === MAX_HEADS) heads.clear();
+  heads.set(what, head);
+  return head;
 }
 
 /** Splits `schema.table`, each quoted where SQL needs it. */

@@ -78,6 +78,7 @@ export function createFeed(options: FeedOptions): Feed {
   const { log, onPage, onGap, onWatchingChanged, onAnnounced, onBegin, onRespelled, observe } = options;
   const { now = Date.now, later = laterUnref, say = () => {}, isToldSnapshots = () => false } = options;
   const place = createBookmark({ onBegin, onGap });
+  const here = { position: place.position, moveTo: place.moveTo, cursor: place.cursor };
   const pager = createPager({ onPage, onWatchingChanged, onAnnounced, observe, now });
   const waiting = createWaitingRoom(handOn);
   const reads = createReads({
@@ -115,7 +116,7 @@ export function createFeed(options: FeedOptions): Feed {
         if (state === 'stopped') throw new Error('the feed was stopped');
         const resumed = place.position().partial?.xid === commit.xid;
         await pager.deliver(commit, {
-          ...place,
+          ...here,
           // What was broken off goes on first, out of the order of ids.
           whole: (base) =>
             resumed
@@ -158,7 +159,7 @@ export function createFeed(options: FeedOptions): Feed {
       if (confirmation.isDue(place.position().delivered.size)) break;
       // The rest of a transaction of several parts is read from the log, together with a first part still here.
       if (partsIn(place.position(), commit.xid) > 0) continue;
-      const how = pager.deliverInline(commit, { ...place, whole: (b) => withCommit(b, commit.xid) });
+      const how = pager.deliverInline(commit, { ...here, whole: (b) => withCommit(b, commit.xid) });
       // The read brings it, and all that wait after it.
       if (how === 'to be read') {
         reads.want('tables');

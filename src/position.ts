@@ -93,7 +93,8 @@ export function includes(position: Position, xid: bigint, id?: bigint): boolean 
 
 /** The position after one more commit, of so many parts, came beyond the snapshot. */
 export function withCommit(position: Position, xid: bigint, parts = 1): Position {
-  return { ...position, delivered: withDelivered(position.delivered, xid, parts), partial: null };
+  const { snapshot, delivered, readings } = position;
+  return { snapshot, delivered: withDelivered(delivered, xid, parts), readings, partial: null };
 }
 
 /** The position after a read has come to an id. */

@@ -47,17 +47,14 @@ export interface PagerOptions {
   now: () => number;
 }
 
-const XID = /^\d+$/;
+const HEADER = /^(\d+)(?:$| (\d+) "([^"\n]+)"\n)/;
 
 /** Reads `xid id "at" NEWLINE lines`, or the xid alone. Null, and an observation, for what is neither. */
 export function readNotification(payload: string, observe: Observe): NotifiedCommit | null {
-  const end = payload.indexOf('\n');
-  const [xid = '', id = '', at = ''] = (end < 0 ? payload : payload.slice(0, end)).split(' ');
-  if (XID.test(xid)) {
-    if (end < 0 && id === '') return { xid: BigInt(xid), id: 0n, at: '', body: null };
-    if (end > 0 && XID.test(id) && at.length > 2) {
-      return { xid: BigInt(xid), id: BigInt(id), at: at.slice(1, -1), body: payload.slice(end + 1) };
-    }
+  const [header = '', xid, id, at] = HEADER.exec(payload) ?? [];
+  if (xid !== undefined) {
+    if (id === undefined || at === undefined) return { xid: BigInt(xid), id: 0n, at: '', body: null };
+    return { xid: BigInt(xid), id: BigInt(id), at, body: payload.slice(header.length) };
   }
   observe({
     type: 'feed.malformed',
@@ -73,12 +70,12 @@ export function createPager({ onPage, onWatchingChanged, onAnnounced, observe, n
 
   /** Moves along, and hands on what is after the first `known` lines of it. */
   function handOn(page: RawPage, known: number, base: Position, place: Place): void | Promise<void> {
-    const { offset, watchingChanged, announced, ...rest } = page;
-    const { xid, last } = page;
+    const { xid, id, at, parts, first, last, changesFollow, offset, watchingChanged, announced } = page;
     place.moveTo(last ? place.whole(base) : withPartial(base, { xid, lines: offset + linesIn(page) }));
     const message = known > page.changes.length ? null : page.message;
     const changes = known === 0 ? page.changes : page.changes.slice(known);
-    const taken = onPage({ ...rest, changes, message, cursor: place.cursor() });
+    const cursor = place.cursor();
+    const taken = onPage({ xid, id, at, parts, changes, message, changesFollow, first, last, cursor });
     if (last) for (const what of announced) onAnnounced(what);
     return last && watchingChanged ? onWatchingChanged() : taken;
   }

@@ -80,7 +80,27 @@ export async function* pagesOf({ bodies, ...commit }: LoggedCommit): AsyncIterab
 }
 
 /** The same of lines that are all there. */
-export function pagesIn(commit: Commit, { lines, watchingChanged, announced }: Lines): RawPage[] {
+export function pagesIn(commit: Commit, all: Lines): RawPage[] {
+  return onePageOf(commit, all) ?? manyPagesOf(commit, all);
+}
+
+/** Most commits are one page; null for what is not. */
+function onePageOf(
+  { xid, id, at, parts }: Commit,
+  { lines, watchingChanged, announced }: Lines,
+): RawPage[] | null {
+  const changes: TableChange[] = [];
+  let chars = 0;
+  for (const line of lines) {
+    chars += line.wire.length;
+    if (line.op === 'message' || chars > PAGE_CHARS) return null;
+    changes.push(line);
+  }
+  const whole = { message: null, changesFollow: false, first: true, last: true, offset: 0 };
+  return [{ xid, id, at: utc(at), parts, changes, ...whole, watchingChanged, announced }];
+}
+
+function manyPagesOf(commit: Commit, { lines, watchingChanged, announced }: Lines): RawPage[] {
   const pages = new Pages(commit);
   pages.watchingChanged = watchingChanged;
   pages.announced = [...announced];
@@ -94,8 +114,12 @@ export function pagesIn(commit: Commit, { lines, watchingChanged, announced }: L
   return taken;
 }
 
+const IN_UTC = '2026-11-24T08:05:03.000001+00:00';
+
 /** A time as `to_json` writes it, with whatever offset its session has, in RFC 3339 and UTC, to the microsecond. */
 export function utc(at: string): string {
+  // As most sessions have it.
+  if (at.length === IN_UTC.length && at.endsWith('+00:00')) return `${at.slice(0, -6)}Z`;
   const match = /^(.{19})(?:\.(\d+))?(Z|[+-]\d\d(?::?\d\d)?(?::?\d\d)?)$/.exec(at);
   if (!match) return at;
   const [, seconds = '', fraction = '', offset = 'Z'] = match;

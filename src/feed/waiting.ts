@@ -10,8 +10,8 @@ export interface WaitingRoom {
 
 const MAX_CHARS = 16 * 1024 * 1024;
 
-/** `onTurnEnd` is called at the end of each turn in which something was added. */
-export function createWaitingRoom(onTurnEnd: () => void): WaitingRoom {
+/** `onAdded` is called as soon as whoever adds has added all he has. */
+export function createWaitingRoom(onAdded: () => void): WaitingRoom {
   let commits: NotifiedCommit[] = [];
   let chars = 0;
   let scheduled = false;
@@ -23,10 +23,10 @@ export function createWaitingRoom(onTurnEnd: () => void): WaitingRoom {
       chars += commit.body?.length ?? 0;
       if (!scheduled) {
         scheduled = true;
-        // What one packet of the listener's brought is looked at together.
-        setImmediate(() => {
+        // What one packet of the listener's brought is looked at together, and leaves with this turn.
+        queueMicrotask(() => {
           scheduled = false;
-          onTurnEnd();
+          onAdded();
         });
       }
       return true;

@@ -157,15 +157,11 @@ function badCursor(): ProtocolError {
 
 /** The cursor of a position in a stream. */
 export function spellCursor(stream: string, position: Position): string {
-  const parts = [
-    stream,
-    spellShort(position.snapshot),
-    spellDelivered(position.delivered, position.snapshot.xmin),
-  ];
-  for (const { id, snapshot } of position.readings) parts.push(`r${id.toString(36)}_${spellShort(snapshot)}`);
-  if (position.partial)
-    parts.push(`p${position.partial.xid.toString(36)}_${position.partial.lines.toString(36)}`);
-  return parts.join('.');
+  const { snapshot, delivered, readings, partial } = position;
+  let text = `${stream}.${spellShort(snapshot)}.${spellDelivered(delivered, snapshot.xmin)}`;
+  for (const reading of readings) text += `.r${reading.id.toString(36)}_${spellShort(reading.snapshot)}`;
+  if (partial !== null) text += `.p${partial.xid.toString(36)}_${partial.lines.toString(36)}`;
+  return text;
 }
 
 /** Reads a cursor. Throws `bad_cursor` when it is none. */
