@@ -7,8 +7,9 @@ import { median } from './rig/statistics.ts';
 const INTERVAL_MS = 10;
 /** As good as none: an interpreter runs what runs seldom. */
 const FIRST = 200;
-/** As many as 100 a second bring in minutes: by then it is machine code. */
+/** As many as 100 a second bring in minutes: by then it is machine code. Not so thick that they are muted. */
 const WARM_UP = 20_000;
+const WARM_UP_INTERVAL_MS = 1.5;
 
 export const latency: Measurement = {
   name: 'latency',
@@ -58,7 +59,7 @@ export const latency: Measurement = {
     await commit(FIRST);
     await arrivals(FIRST);
     const fresh = await measure(`${commits} commits, all just started`);
-    await commit(WARM_UP, 0);
+    await commit(WARM_UP, WARM_UP_INTERVAL_MS);
     await arrivals(WARM_UP);
     return [{ ...fresh, unbound: true }, await measure(`${commits} commits after ${WARM_UP} others`)];
   },

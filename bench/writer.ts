@@ -2,6 +2,7 @@
 import type pg from 'pg';
 import type { Measurement, Result } from './measurement.ts';
 import { takeRounds } from './rig/clock.ts';
+import { keepOn, ownCores } from './rig/cores.ts';
 import { createMessages, notifyNaively, watch } from './rig/messages.ts';
 import type { Rig } from './rig/rig.ts';
 import { median, medianRatio } from './rig/statistics.ts';
@@ -48,41 +49,75 @@ const FORMS: Readonly<Record<string, Transact>> = {
   },
 };
 
+type Writers = Readonly<Record<Table, Writer>>;
+
+const APART = 'a core for the backend';
+
+/** Where the backends run: apart from the driver, as on a server whose clients are elsewhere; then wherever the kernel puts them. */
+const PLACES: Readonly<Record<string, (cores: readonly number[], writers: Writers) => void>> = {
+  [APART](cores, writers) {
+    keepOn(process.pid, cores.slice(0, -1));
+    for (const { pid } of Object.values(writers)) keepOn(pid, cores.slice(-1));
+  },
+  'cores shared with the driver'(cores, writers) {
+    keepOn(process.pid, cores);
+    for (const { pid } of Object.values(writers)) keepOn(pid, cores);
+  },
+};
+
 export const writer: Measurement = {
   name: 'writer',
   about: 'one-row transactions, CPU of the backend: rowcast against a naive NOTIFY trigger',
   bound: { atMost: 1.7 },
+  lacks: () =>
+    ownCores().length < 2 ? 'it needs two cores: one for the backend, one for the driver' : undefined,
   async run(rig) {
     const forMs = rig.quick ? 1000 : CASE_MS;
     const writers = await prepare(rig);
     const results: Result[] = [];
-    for (const [how, transact] of Object.entries(FORMS)) {
-      for (const [what, write] of Object.entries(WRITES)) {
-        const seen: Record<Table, number[]> = { untouched: [], naive: [], watched: [] };
-        for (const table of TABLES) await cost(writers[table], WARM_UP, (c) => transact(c, write(table)));
-        await takeRounds(forMs, async () => {
-          for (const table of TABLES) {
-            seen[table].push(await cost(writers[table], TRANSACTIONS, (c) => transact(c, write(table))));
-          }
-        });
-        results.push({
-          case: `${what}, ${how}`,
-          figures: {
-            'no trigger': `${median(seen.untouched).toFixed(1)} µs`,
-            naive: `${median(seen.naive).toFixed(1)} µs`,
-            rowcast: `${median(seen.watched).toFixed(1)} µs`,
-          },
-          value: medianRatio(seen.watched, seen.naive),
+    const cores = ownCores();
+    for (const [where, place] of Object.entries(PLACES)) {
+      place(cores, writers);
+      for (const [how, transact] of Object.entries(FORMS)) {
+        for (const [what, write] of Object.entries(WRITES)) {
+          const result = await compare(writers, forMs, (client, table) => transact(client, write(table)));
           // A naive trigger says the new row; what an update changed is more.
-          ...(what === 'UPDATE' ? { unbound: true as const } : {}),
-        });
+          const isBound = what === 'INSERT' && where === APART;
+          results.push({
+            ...result,
+            case: `${what}, ${how}, ${where}`,
+            ...(isBound ? {} : { unbound: true as const }),
+          });
+        }
       }
     }
     return results;
   },
 };
 
-async function prepare(rig: Rig): Promise<Record<Table, Writer>> {
+async function compare(
+  writers: Writers,
+  forMs: number,
+  transact: (client: pg.Client, table: Table) => Promise<unknown>,
+): Promise<Omit<Result, 'case'>> {
+  const seen: Record<Table, number[]> = { untouched: [], naive: [], watched: [] };
+  for (const table of TABLES) await cost(writers[table], WARM_UP, (c) => transact(c, table));
+  await takeRounds(forMs, async () => {
+    for (const table of TABLES) {
+      seen[table].push(await cost(writers[table], TRANSACTIONS, (c) => transact(c, table)));
+    }
+  });
+  return {
+    figures: {
+      'no trigger': `${median(seen.untouched).toFixed(1)} µs`,
+      naive: `${median(seen.naive).toFixed(1)} µs`,
+      rowcast: `${median(seen.watched).toFixed(1)} µs`,
+    },
+    value: medianRatio(seen.watched, seen.naive),
+  };
+}
+
+async function prepare(rig: Rig): Promise<Writers> {
   const url = await rig.database('bench_writer');
   const admin = await rig.client(url);
   for (const table of TABLES) await admin.query(createMessages(table));

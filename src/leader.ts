@@ -17,6 +17,8 @@ export interface Pace {
   readonly muteAbove: number;
   /** where they come from so many backends: fewer hardly wait for each other. */
   readonly backends: number;
+  /** Above which they are muted however few send them: each wakes everyone who listens. */
+  readonly muteAllAbove: number;
   /** So many that wait for each other are muted at any rate: where the disk is slow, they get no further. */
   readonly crowd: number;
   /** Below which, for `calmMs`, they are not any more. */
@@ -37,6 +39,7 @@ const CALMING_MS = 100;
 export const PACE: Pace = {
   muteAbove: 300,
   backends: 3,
+  muteAllAbove: 1_000,
   crowd: 2,
   unmuteBelow: 200,
   windowMs: 100,
@@ -69,7 +72,7 @@ export interface LeaderOptions {
 
 export function createLeader(options: LeaderOptions): Leader {
   const { feed, onRead, observe, pace = PACE, now = () => performance.now() } = options;
-  const limit = (pace.muteAbove * pace.windowMs) / 1000;
+  const inWindowOf = (perSecond: number) => (perSecond * pace.windowMs) / 1000;
   let term: AbortController | null = null;
   let locksOfTerm: Locks | null = null;
   let leading: Promise<void> = Promise.resolve();
@@ -93,10 +96,10 @@ export function createLeader(options: LeaderOptions): Leader {
     const known = backends.size;
     backends.add(backend);
     inWindow++;
-    if (backends.size < pace.backends) return;
-    if (inWindow > limit) quiet.abort();
+    const areFew = backends.size < pace.backends;
+    if (inWindow > inWindowOf(areFew ? pace.muteAllAbove : pace.muteAbove)) quiet.abort();
     // Once a window.
-    else if (known < pace.backends) void lookForCrowd(quiet);
+    else if (!areFew && known < pace.backends) void lookForCrowd(quiet);
   }
 
   async function lookForCrowd(current: AbortController): Promise<void> {

@@ -216,11 +216,26 @@ describe('the leader', () => {
     }
   });
 
-  it('does not mute a single writer, however fast it is', async () => {
+  it('does not mute a single writer as soon as several', async () => {
     const seen = first().observed.since();
     const writer = await client();
     for (let n = 0; n < 500; n++) await writer.query('insert into item (id) values ($1)', [++written]);
     await complete();
     expect(seen.all.some(({ type }) => type === 'leader.muted')).toBe(false);
+  });
+
+  it('mutes a single writer whose commits come thick enough, and calms after them', async () => {
+    for (const instance of instances.splice(0)) await instance.stop();
+    const pace = { ...SOON_MUTING, backends: 2, muteAllAbove: 100 };
+    const alone = await startInstance(database.url, {}, { pace });
+    instances.push(alone);
+    clients = [await alone.subscriber('item')];
+    await alone.observed.next('feed.read', ({ reason }) => reason === 'calm');
+    const seen = alone.observed.since();
+    const has = (type: string) => seen.all.some((observation) => observation.type === type);
+    const writer = await client();
+    while (!has('leader.muted')) await writer.query('insert into item (id) values ($1)', [++written]);
+    await complete();
+    await until(() => has('leader.unmuted'), { what: 'it calms' });
   });
 });

@@ -20,13 +20,19 @@ export interface Instance {
 
 /** An instance that lets its writers notify, however many there are. */
 export const NEVER_MUTING: Pick<ServerOptions, 'pace'> = {
-  pace: { ...PACE, muteAbove: Number.POSITIVE_INFINITY, crowd: Number.POSITIVE_INFINITY },
+  pace: {
+    ...PACE,
+    muteAbove: Number.POSITIVE_INFINITY,
+    muteAllAbove: Number.POSITIVE_INFINITY,
+    crowd: Number.POSITIVE_INFINITY,
+  },
 };
 
 /** When an instance mutes at a rate that a test comes to, and soon calms. */
 export const SOON_MUTING: Pace = {
   muteAbove: 100,
   backends: 2,
+  muteAllAbove: Number.POSITIVE_INFINITY,
   crowd: 2,
   unmuteBelow: 50,
   windowMs: 50,
