@@ -12,11 +12,11 @@ import type { Word } from './bus.ts';
 import type { Page } from './commit.ts';
 import { createBookmark } from './feed/bookmark.ts';
 import { createConfirmation, folded } from './feed/confirm.ts';
-import { createPager, readNotification } from './feed/pager.ts';
+import { createPager, createRecaller, readNotification } from './feed/pager.ts';
 import { createReads, laterUnref } from './feed/reads.ts';
 import { createWaitingRoom } from './feed/waiting.ts';
 import type { Observe, ReadReason } from './observation.ts';
-import { type Position, partsIn, positionAt, type Snapshot, withCommit, withReading } from './position.ts';
+import { type Position, partsIn, type Snapshot, withCommit, withReading } from './position.ts';
 import type { LogReader } from './postgres/log.ts';
 
 export type FeedState = 'starting' | 'catching up' | 'live' | 'stopped';
@@ -55,6 +55,8 @@ export interface FeedOptions {
   onPage(page: Page): void | Promise<void>;
   /** It begins, or begins anew, at a position with nothing before it. */
   onBegin(cursor: string): void;
+  /** Gets the latest of the commits from before it began, which who comes back may lack; nobody is here yet. */
+  onRecalled(page: Page): void;
   /** What lies between the last page and the position now cannot be had. */
   onGap(reason: 'cursor_expired' | 'stream_changed'): void;
   /** The same position is spelled in this way now. */
@@ -78,8 +80,8 @@ export function createFeed(options: FeedOptions): Feed {
   const { log, onPage, onGap, onWatchingChanged, onAnnounced, onBegin, onRespelled, observe } = options;
   const { now = Date.now, later = laterUnref, say = () => {}, isToldSnapshots = () => false } = options;
   const place = createBookmark({ onBegin, onGap });
-  const here = { position: place.position, moveTo: place.moveTo, cursor: place.cursor };
-  const pager = createPager({ onPage, onWatchingChanged, onAnnounced, observe, now });
+  const pager = createPager({ place, onPage, onWatchingChanged, onAnnounced, observe, now });
+  const recaller = createRecaller({ place, onPage: options.onRecalled, now });
   const waiting = createWaitingRoom(handOn);
   const reads = createReads({
     read,
@@ -115,21 +117,20 @@ export function createFeed(options: FeedOptions): Feed {
       async (commit, seen) => {
         if (state === 'stopped') throw new Error('the feed was stopped');
         const resumed = place.position().partial?.xid === commit.xid;
-        await pager.deliver(commit, {
-          ...here,
-          // What was broken off goes on first, out of the order of ids.
-          whole: (base) =>
-            resumed
-              ? withCommit(base, commit.xid, commit.parts)
-              : withReading(base, { snapshot: seen, id: commit.id }),
-        });
+        // What was broken off goes on first, out of the order of ids.
+        await (place.recalling ? recaller : pager).deliver(commit, (base) =>
+          resumed
+            ? withCommit(base, commit.xid, commit.parts)
+            : withReading(base, { snapshot: seen, id: commit.id }),
+        );
+        if (place.recalling) return true;
         commits++;
         handedOn++;
         say({ kind: 'commit', commit });
         return true;
       },
     );
-    place.moveTo(positionAt(snapshot));
+    place.arriveAt(snapshot);
     onRespelled(place.cursor());
     say({ kind: 'snapshot', snapshot });
     observe({ type: 'feed.read', reason: why, commits, durationMs: now() - begunAt });
@@ -159,7 +160,7 @@ export function createFeed(options: FeedOptions): Feed {
       if (confirmation.isDue(place.position().delivered.size)) break;
       // The rest of a transaction of several parts is read from the log, together with a first part still here.
       if (partsIn(place.position(), commit.xid) > 0) continue;
-      const how = pager.deliverInline(commit, { ...here, whole: (b) => withCommit(b, commit.xid) });
+      const how = pager.deliverInline(commit, (base) => withCommit(base, commit.xid));
       // The read brings it, and all that wait after it.
       if (how === 'to be read') {
         reads.want('tables');

@@ -157,6 +157,7 @@ async function start(
     log: createLogReader(pool),
     observe,
     onBegin: ring.restart,
+    onRecalled: ring.add,
     onRespelled: ring.mark,
     onPage(page) {
       ring.add(page);

@@ -114,6 +114,7 @@ describe('while a client is caught up', () => {
         restartedAtUs: 20n,
         // It is not committed yet when the log is read.
         reusedFrom: async () => null,
+        tooFar: async () => null,
       });
       return fresh;
     });
@@ -161,7 +162,7 @@ describe('while a client is caught up', () => {
 describe('the feed', () => {
   it('does not take a commit for known by what was over before', async () => {
     const pages: bigint[] = [];
-    let release = () => {};
+    let release: (() => void) | undefined;
     const snapshots = [snapshot('100:100:', 10n), snapshot('95:95:', 30n)];
     const feed = createFeed({
       log: logOf(async (_from, begin) => {
@@ -172,12 +173,14 @@ describe('the feed', () => {
           stream: STREAM,
           restartedAtUs: 20n,
           reusedFrom: async () => null,
+          tooFar: async () => null,
         });
         await new Promise<void>((resolve) => (release = resolve));
         return now;
       }),
       onPage: ({ xid }) => void pages.push(xid),
       onBegin() {},
+      onRecalled() {},
       onGap() {},
       onRespelled() {},
       onWatchingChanged: async () => undefined,
@@ -186,18 +189,18 @@ describe('the feed', () => {
     });
     const started = feed.start();
     feed.onConnected();
-    await until(() => feed.stream === STREAM, { what: 'it reads' });
-    release();
+    await until(() => release !== undefined, { what: 'it reads' });
+    release?.();
     await started;
     feed.onLost('the server crashed');
     feed.onConnected();
     await until(() => snapshots.length === 0, { what: 'it reads again' });
     feed.onNotification('95 1 "2026-01-02T03:04:05Z"\n');
-    release();
+    release?.();
     await until(() => feed.state === 'live', { what: 'it is live' });
     await until(() => pages.length > 0, { what: 'it hands the commit on' });
     expect(pages).toEqual([95n]);
-    release();
+    release?.();
     await feed.stop();
   });
 });

@@ -233,6 +233,33 @@ describe('a resume from the ring', () => {
     expect(await lastQueries()).toEqual(before);
     await Promise.all([client, ...clients].map((one) => one.close()));
   });
+
+  it('serves who comes to an instance that has just started, and tells nothing of it to others', async () => {
+    const { client, cursor } = await subscribed(here());
+    const open = await database.client();
+    let fresh: Instance | undefined;
+    try {
+      await open.query('begin');
+      await open.query('insert into item values (60001)');
+      await insert(60_002);
+      await insert(60_003);
+      await client.next('change', has(60_003));
+
+      fresh = await startInstance(database.url, {}, NEVER_MUTING);
+      expect(fresh.observed.all.some(({ type }) => type === 'feed.commit')).toBe(false);
+      await open.query('commit');
+      const seen = fresh.observed.since();
+      const resumed = await resuming(fresh, cursor);
+      await resumed.next('live');
+      expect(await seen.next('subscription.resumed')).toMatchObject({ source: 'ring' });
+      await insert(60_004);
+      await resumed.next('change', has(60_004));
+      expect(idsOf(resumed).sort()).toEqual([60_001, 60_002, 60_003, 60_004]);
+    } finally {
+      await open.end();
+      await fresh?.stop();
+    }
+  });
 });
 
 describe('a resume from the log', () => {

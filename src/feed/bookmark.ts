@@ -1,6 +1,6 @@
 /** The bookmark: the position of the feed, in which stream it is, and how its cursor is spelled. */
 import { spellCursor } from '../position/cursor.ts';
-import { isPruned, type Position, positionAt } from '../position.ts';
+import { cutAt, isPruned, type Position, positionAt, type Snapshot } from '../position.ts';
 import type { ReadStart } from '../postgres/log.ts';
 import { withoutReused } from './restart.ts';
 
@@ -10,11 +10,15 @@ export interface Bookmark {
   /** The same; throws before the first read. */
   position(): Position;
   moveTo(next: Position): void;
+  /** A read has come to its end: all that its snapshot sees was handed on. */
+  arriveAt(snapshot: Snapshot): void;
+  /** What is read was committed before it began: the latest commits, which it goes back to at first. */
+  readonly recalling: boolean;
   /** The cursor of whoever got all up to here. */
   cursor(): string;
   readonly stream: string;
   readonly restartedAtUs: bigint;
-  /** A read begins. False where it begins anew instead: the log lacks what the position needs, or it is another one. */
+  /** A read begins. False where it begins anew instead, with nothing to read: the log lacks what the position needs, or it is another one. */
   begin(start: ReadStart): Promise<boolean>;
 }
 
@@ -30,6 +34,7 @@ export function createBookmark({ onBegin, onGap }: BookmarkOptions): Bookmark {
   let spelled: string | null = null;
   let stream = '';
   let restartedAtUs = 0n;
+  let recalling = false;
 
   function position(): Position {
     if (known === null) throw new Error('the feed has no position before it has started');
@@ -46,9 +51,19 @@ export function createBookmark({ onBegin, onGap }: BookmarkOptions): Bookmark {
     return spelled;
   }
 
+  /** Where it begins: before the latest commits. */
+  async function beginning({ snapshot, prunedXid, tooFar }: ReadStart): Promise<Snapshot> {
+    const before = (await tooFar()) ?? 0n;
+    const from = (before > prunedXid ? before : prunedXid) + 1n;
+    return from < snapshot.xmax ? cutAt(snapshot, from) : snapshot;
+  }
+
   return {
     get known() {
       return known;
+    },
+    get recalling() {
+      return recalling;
     },
     get stream() {
       return stream;
@@ -59,6 +74,10 @@ export function createBookmark({ onBegin, onGap }: BookmarkOptions): Bookmark {
     position,
     moveTo,
     cursor,
+    arriveAt(snapshot) {
+      moveTo(positionAt(snapshot));
+      recalling = false;
+    },
     async begin(start) {
       const moved = stream !== '' && start.stream !== stream;
       const pruned = known !== null && isPruned(known, start.prunedXid, start.snapshot);
@@ -68,10 +87,12 @@ export function createBookmark({ onBegin, onGap }: BookmarkOptions): Bookmark {
         moveTo(await withoutReused(known, start));
         return true;
       }
-      moveTo(positionAt(start.snapshot));
+      const from = known === null ? await beginning(start) : start.snapshot;
+      recalling = from !== start.snapshot;
+      moveTo(positionAt(from));
       onBegin(cursor());
       if (moved || pruned) onGap(moved ? 'stream_changed' : 'cursor_expired');
-      return false;
+      return recalling;
     },
   };
 }

@@ -8,6 +8,7 @@ import { linesIn, type Page, readLines } from '../commit.ts';
 import { type Observe, reasonOf } from '../observation.ts';
 import { type Position, withPartial } from '../position.ts';
 import type { LoggedCommit } from '../postgres/log.ts';
+import type { Bookmark } from './bookmark.ts';
 import { pagesIn, pagesOf, type RawPage } from './pages.ts';
 
 /** A commit as a NOTIFY tells of it; without a body it is to be read from the log. */
@@ -18,26 +19,22 @@ export interface NotifiedCommit {
   readonly body: string | null;
 }
 
-/** Where a commit goes in the stream. */
-export interface Place {
-  readonly position: () => Position;
-  readonly moveTo: (next: Position) => void;
-  readonly cursor: () => string;
-  /** The position once the whole commit was handed on. */
-  readonly whole: (base: Position) => Position;
-}
+/** The position once a commit was handed on as a whole. */
+export type Whole = (base: Position) => Position;
 
 export interface Pager {
   /** Hands on a commit of the log, however large; resolves when its last page was taken. A small one goes in this turn. */
-  deliver(commit: LoggedCommit, place: Place): void | Promise<void>;
+  deliver(commit: LoggedCommit, whole: Whole): void | Promise<void>;
   /**
    * Hands on a commit that came inline, in this turn. It does not where it is not understood, nor where it is to be
    * read instead, since what comes after it must wait: it changed what is watched, and who may see it.
    */
-  deliverInline(commit: NotifiedCommit, place: Place): 'handed on' | 'not understood' | 'to be read';
+  deliverInline(commit: NotifiedCommit, whole: Whole): 'handed on' | 'not understood' | 'to be read';
 }
 
 export interface PagerOptions {
+  /** Where it goes on, and what it moves along. */
+  place: Pick<Bookmark, 'position' | 'moveTo' | 'cursor'>;
   onPage(page: Page): void | Promise<void>;
   /** Whatever is committed after it waits until it resolves. */
   onWatchingChanged(): Promise<void>;
@@ -63,15 +60,17 @@ export function readNotification(payload: string, observe: Observe): NotifiedCom
   return null;
 }
 
-export function createPager({ onPage, onWatchingChanged, onAnnounced, observe, now }: PagerOptions): Pager {
+export function createPager(options: PagerOptions): Pager {
+  const { place, onPage, onWatchingChanged, onAnnounced, observe, now } = options;
+
   function report(commit: { xid: bigint; at: string }, source: 'inline' | 'read', changes: number): void {
     observe({ type: 'feed.commit', xid: commit.xid, source, changes, lagMs: now() - Date.parse(commit.at) });
   }
 
   /** Moves along, and hands on what is after the first `known` lines of it. */
-  function handOn(page: RawPage, known: number, base: Position, place: Place): void | Promise<void> {
+  function handOn(page: RawPage, known: number, base: Position, whole: Whole): void | Promise<void> {
     const { xid, id, at, parts, first, last, changesFollow, offset, watchingChanged, announced } = page;
-    place.moveTo(last ? place.whole(base) : withPartial(base, { xid, lines: offset + linesIn(page) }));
+    place.moveTo(last ? whole(base) : withPartial(base, { xid, lines: offset + linesIn(page) }));
     const message = known > page.changes.length ? null : page.message;
     const changes = known === 0 ? page.changes : page.changes.slice(known);
     const cursor = place.cursor();
@@ -84,12 +83,12 @@ export function createPager({ onPage, onWatchingChanged, onAnnounced, observe, n
   function handOnAll(
     pages: readonly RawPage[],
     source: 'inline' | 'read',
-    place: Place,
+    whole: Whole,
   ): void | Promise<void> {
     const base = place.position();
     let count = 0;
     for (const page of pages) {
-      const taken = handOn(page, 0, base, place);
+      const taken = handOn(page, 0, base, whole);
       count += page.changes.length;
       if (!page.last) continue;
       report(page, source, count);
@@ -97,7 +96,7 @@ export function createPager({ onPage, onWatchingChanged, onAnnounced, observe, n
     }
   }
 
-  async function handOnInPages(commit: LoggedCommit, place: Place): Promise<void> {
+  async function handOnInPages(commit: LoggedCommit, whole: Whole): Promise<void> {
     const { partial } = place.position();
     const resumed = partial?.xid === commit.xid ? partial.lines : 0;
     const base = resumed > 0 ? withPartial(place.position(), null) : place.position();
@@ -106,13 +105,13 @@ export function createPager({ onPage, onWatchingChanged, onAnnounced, observe, n
       const known = Math.max(resumed - page.offset, 0);
       if (!page.last && known >= linesIn(page)) continue;
       count += Math.max(page.changes.length - known, 0);
-      await handOn(page, known, base, place);
+      await handOn(page, known, base, whole);
       if (page.last) report(page, 'read', count);
     }
   }
 
   return {
-    deliverInline(commit, place) {
+    deliverInline(commit, whole) {
       let pages: RawPage[];
       try {
         const lines = readLines(commit.body ?? '');
@@ -124,15 +123,25 @@ export function createPager({ onPage, onWatchingChanged, onAnnounced, observe, n
         return 'not understood';
       }
       // Inline pages are small, and whoever takes them does not wait.
-      void handOnAll(pages, 'inline', place);
+      void handOnAll(pages, 'inline', whole);
       return 'handed on';
     },
 
-    deliver(commit, place) {
+    deliver(commit, whole) {
       const { body } = commit;
-      if (body === null || place.position().partial?.xid === commit.xid) return handOnInPages(commit, place);
+      if (body === null || place.position().partial?.xid === commit.xid) return handOnInPages(commit, whole);
       const pages = pagesIn(commit, readLines(body));
-      return pages.length === 1 ? handOnAll(pages, 'read', place) : handOnInPages(commit, place);
+      return pages.length === 1 ? handOnAll(pages, 'read', whole) : handOnInPages(commit, whole);
     },
   };
+}
+
+/** A pager of commits that are over: nothing that they told of is told again. */
+export function createRecaller({
+  place,
+  onPage,
+  now,
+}: Pick<PagerOptions, 'place' | 'onPage' | 'now'>): Pager {
+  const nothing = { onWatchingChanged: async () => {}, onAnnounced() {}, observe() {} };
+  return createPager({ ...nothing, place, onPage, now });
 }

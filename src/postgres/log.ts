@@ -35,6 +35,8 @@ export interface ReadStart {
   readonly restartedAtUs: bigint;
   /** Where ids that a snapshot took for over have been given anew; null where none has. */
   reusedFrom(snapshot: Snapshot): Promise<bigint | null>;
+  /** Of the latest commits the first, backwards, that is too far back or too large to be recalled; null where none is. */
+  tooFar(): Promise<bigint | null>;
 }
 
 /** Where a read begins. */
@@ -84,6 +86,14 @@ const REUSED = `select l.xid::text from rowcast.log l
    order by l.xid limit 1`;
 const REUSED_IDS = 100_000n;
 
+/** From the latest commit back, the first that is large, long ago, or after so many others. */
+const TOO_FAR = `select l.xid::text from (
+    select xid, at, sum(octet_length(body)) over latest_first as bytes, chunks > 0 as large, row_number() over latest_first as place
+      from (select xid, id, at, chunks, body from rowcast.log order by xid desc, id desc limit 5000) last
+    window latest_first as (order by xid desc, id desc)) l
+   where l.large or l.bytes > ${8 * 1024 * 1024} or l.at < clock_timestamp() - interval '1 minute' or l.place = 5000
+   order by l.xid desc limit 1`;
+
 /** Two index scans: what began after the snapshot, and what was open in it. One row a commit, its last. */
 const COMMITS = `declare commits no scroll cursor for
   select l.xid::text, l.id::text, l.part, to_json(l.at)#>>'{}' as at, l.chunks,
@@ -130,7 +140,7 @@ interface CommitRow {
 }
 
 /** What a transaction sees. */
-export async function momentOf(client: pg.ClientBase): Promise<Omit<ReadStart, 'reusedFrom'>> {
+export async function momentOf(client: pg.ClientBase): Promise<Omit<ReadStart, 'reusedFrom' | 'tooFar'>> {
   const { rows } = await client.query<MomentRow>(MOMENT);
   const row = rows[0];
   if (!row) throw new Error('rowcast.install is empty: apply migrations/001_schema.sql again, by psql -f');
@@ -150,7 +160,15 @@ async function reusedFrom(client: pg.ClientBase, seen: Snapshot): Promise<bigint
     spellSnapshot(seen),
     seen.atUs.toString(),
   ]);
-  return rows[0] === undefined ? null : BigInt(rows[0].xid);
+  return xidIn(rows);
+}
+
+async function tooFar(client: pg.ClientBase): Promise<bigint | null> {
+  return xidIn((await client.query<{ xid: string }>(TOO_FAR)).rows);
+}
+
+function xidIn([row]: readonly { xid: string }[]): bigint | null {
+  return row === undefined ? null : BigInt(row.xid);
 }
 
 /** Reads with connections of a pool, one for each read while it lasts. */
@@ -180,7 +198,11 @@ export function createLogReader(pool: pg.Pool): LogReader {
   ): Promise<Snapshot> {
     const moment = await momentOf(client);
     const { snapshot } = moment;
-    const goesOn = await begin({ ...moment, reusedFrom: (seen) => reusedFrom(client, seen) });
+    const goesOn = await begin({
+      ...moment,
+      reusedFrom: (seen) => reusedFrom(client, seen),
+      tooFar: () => tooFar(client),
+    });
     const where = from();
     if (!goesOn || where === null) return snapshot;
     const { position, first } = where;

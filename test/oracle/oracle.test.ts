@@ -32,7 +32,16 @@ const TWO: Scenario = {
 };
 
 /** Mutes as soon as a few commits come, and unmutes as soon as they do not. */
-const PACE = { muteAbove: 60, backends: 2, muteAllAbove: 60, crowd: 2, unmuteBelow: 50, windowMs: 25, calmMs: 25, pauseMs: 2 };
+const PACE = {
+  muteAbove: 60,
+  backends: 2,
+  muteAllAbove: 60,
+  crowd: 2,
+  unmuteBelow: 50,
+  windowMs: 25,
+  calmMs: 25,
+  pauseMs: 2,
+};
 const PACED = { ORACLE_PACE: JSON.stringify(PACE) };
 const MUTING: Scenario = {
   nodes: [PACED, { ...PACED, ROWCAST_RING_BYTES: '64KiB' }, PACED],

@@ -81,6 +81,40 @@ describe('a rolling restart', () => {
     expect(report.longestAwayMs).toBeLessThan(MOST_AWAY_MS);
     expect(report.longestWaitMs).toBeLessThan(MOST_AWAY_MS);
   });
+
+  it('that ends in a kill as soon as there is another keeps nobody waiting, nor asks the log for each', async () => {
+    database = await createDatabase();
+    await database.query(TABLE);
+    balancer = await startBalancer();
+    const first = await start();
+    const all = createCrowd({ port: balancer.port, clients: CLIENTS, rooms: ROOMS });
+    crowd = all;
+    await all.connect();
+    const writing = startWriting({
+      databaseUrl: database.url,
+      rooms: ROOMS,
+      perSecond: COMMITS_PER_SECOND,
+    });
+    await until(() => writing.committed.size === ROOMS, { what: 'each room has a change' });
+    all.report();
+    const next = await start();
+    first.program.kill('SIGKILL');
+    balancer.remove(first.url);
+    await until(() => all.away === 0 && all.report().reconnects > 0, { what: 'all are back' });
+    await writing.stop();
+    await until(() => all.faults.length > 0 || all.behind(writing.committed) === 0, {
+      what: 'every client has every change',
+    });
+    expect(all.faults).toEqual([]);
+    const metrics = await (await fetch(`${next.url}/metrics`)).text();
+    const resumes = (source: string) => {
+      const [, count] =
+        new RegExp(`^rowcast_resumes_total{source="${source}"} (\\d+)$`, 'm').exec(metrics) ?? [];
+      return Number(count);
+    };
+    expect(resumes('ring')).toBeGreaterThanOrEqual(CLIENTS);
+    expect(resumes('log')).toBe(0);
+  });
 });
 
 describe('how many came within a second', () => {
