@@ -2,7 +2,7 @@
 import type pg from 'pg';
 import type { Measurement, Result } from './measurement.ts';
 import { takeRounds } from './rig/clock.ts';
-import { keepOn, ownCores } from './rig/cores.ts';
+import { canKeep, keepOn, ownCores } from './rig/cores.ts';
 import { createMessages, notifyNaively, watch } from './rig/messages.ts';
 import type { Rig } from './rig/rig.ts';
 import { median, medianRatio } from './rig/statistics.ts';
@@ -70,12 +70,15 @@ export const writer: Measurement = {
   about: 'one-row transactions, CPU of the backend: rowcast against a naive NOTIFY trigger',
   bound: { atMost: 1.7 },
   lacks: () =>
-    ownCores().length < 2 ? 'it needs two cores: one for the backend, one for the driver' : undefined,
+    ownCores().length < 2 || !canKeep()
+      ? 'it needs taskset, and two cores: one for the backend, one for the driver'
+      : undefined,
   async run(rig) {
     const forMs = rig.quick ? 1000 : CASE_MS;
     const writers = await prepare(rig);
     const results: Result[] = [];
     const cores = ownCores();
+    rig.keep({ stop: async () => keepOn(process.pid, cores) });
     for (const [where, place] of Object.entries(PLACES)) {
       place(cores, writers);
       for (const [how, transact] of Object.entries(FORMS)) {

@@ -1,5 +1,5 @@
 /**
- * The ring: the latest commits, as the feed handed them on, bounded in bytes.
+ * The ring: the latest commits, as the feed handed them on or recalled them, bounded in bytes.
  *
  * Clients that come back are served from it without a query. It promises that what it gives for a position is
  * exactly what the position lacks of what was handed on; or that it says that it cannot tell.
@@ -53,6 +53,12 @@ interface Entry {
   bytes: number;
 }
 
+/** A cursor, and its position once somebody has asked for it. */
+interface Marked {
+  readonly cursor: string;
+  position: Position | null;
+}
+
 /** How many spellings of one position are known: without commits it is spelled anew by each read. */
 const MAX_SPELLINGS = 100;
 /** What a change, a page and a cursor cost beside their text, about. */
@@ -68,16 +74,19 @@ export function createRing(maxBytes: number): Ring {
   /** A commit is under way that is larger than the ring. */
   let skipping = false;
   /** The cursor of whoever has got all that is gone. */
-  let floor: { cursor: string; position: Position | null } | null = null;
+  let floor: Marked | null = null;
   /** By cursor, the number of the first entry that it lacks. */
   const numbers = new Map<string, number>();
   /** Cursors that lack nothing. */
   let latest: string[] = [];
+  /** The last of them that there was. */
+  let newest: Marked = { cursor: '', position: null };
   let remembered: { cursor: string; end: number; missing: Missing | null } | null = null;
 
   const end = () => first + entries.length - head;
 
   function mark(cursor: string): void {
+    newest = { cursor, position: null };
     if (numbers.has(cursor)) return;
     numbers.set(cursor, end());
     latest.push(cursor);
@@ -118,31 +127,21 @@ export function createRing(maxBytes: number): Ring {
 
   function search(position: Position): Missing | null {
     if (floor === null) return null;
-    floor.position ??= readCursor(floor.cursor).position;
-    if (!contains(position, floor.position)) return null;
-    const met = meeting(position);
-    const before: RingCommit[] = [];
-    for (let i = (met ?? entries.length) - 1; i >= head; i--) {
+    if (!contains(position, positionOf(floor))) return null;
+    const commits: RingCommit[] = [];
+    /** Beyond the last that the position has, it lacks all. */
+    let beyond: number | null = null;
+    for (let i = entries.length - 1; i >= head; i--) {
       const entry = entries[i];
-      if (!entry || entry.highest < position.snapshot.xmin) break;
-      if (partsIn(position, entry.xid, entry.id) < entry.parts) before.push(entry);
+      const isLast = !entry || entry.highest < position.snapshot.xmin;
+      if (!isLast && partsIn(position, entry.xid, entry.id) < entry.parts) commits.push(entry);
+      else beyond ??= commits.length;
+      if (isLast) break;
     }
-    before.reverse();
-    if (met === null) return { commits: before, exact: false, exactFrom: null };
-    return { commits: [...before, ...present(entries.slice(met))], exact: false, exactFrom: before.length };
-  }
-
-  /** The first entry before which the feed had all that the position has; null where it has not yet. */
-  function meeting(position: Position): number | null {
-    if (position.partial !== null) return null;
-    let [low, high] = [head, entries.length];
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const own = ownPosition(entries[middle]);
-      if (own !== null && contains(own, position)) high = middle;
-      else low = middle + 1;
-    }
-    return low < entries.length ? low + 1 : null;
+    // Who has what was not handed on yet gets it later, and has it then already.
+    const hasMore = position.partial !== null || !contains(positionOf(newest), position);
+    const exactFrom = hasMore ? null : commits.length - (beyond ?? commits.length);
+    return { commits: commits.reverse(), exact: false, exactFrom };
   }
 
   function open({ xid, id, parts }: Page): Entry {
@@ -199,18 +198,9 @@ export function createRing(maxBytes: number): Ring {
   };
 }
 
-const positions = new WeakMap<Entry, Position>();
-
-/** Where the feed was after an entry; null where it is under way. */
-function ownPosition(entry: Entry | undefined): Position | null {
-  const page = entry?.pages.at(-1);
-  if (entry === undefined || page?.last !== true) return null;
-  let position = positions.get(entry);
-  if (position === undefined) {
-    ({ position } = readCursor(page.cursor));
-    positions.set(entry, position);
-  }
-  return position;
+function positionOf(marked: Marked): Position {
+  marked.position ??= readCursor(marked.cursor).position;
+  return marked.position;
 }
 
 function present(entries: readonly (Entry | undefined)[]): Entry[] {

@@ -3,7 +3,7 @@ import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import type { Page } from '../src/commit.ts';
 import { readCursor, spellCursor } from '../src/position/cursor.ts';
-import { type Position, parseSnapshot, positionAt, withCommit } from '../src/position.ts';
+import { type Position, parseSnapshot, positionAt, withCommit, withReading } from '../src/position.ts';
 import { createRing, type Ring } from '../src/ring.ts';
 import { Follower, History, type Known, LINES, type Transaction } from './harness/history.ts';
 
@@ -181,6 +181,27 @@ describe('the ring', () => {
     expect(ring.bytes).toBeLessThan(30_000);
     const latest = positionAt(parseSnapshot('37:38:', 9_999n));
     expect(ring.missing(spell(latest), latest)).toEqual({ commits: [], exact: true, exactFrom: 0 });
+  });
+
+  it('knows where its cursors hold for a position of another instance, also in what was read', () => {
+    const ring = createRing(10_000_000);
+    const start = positionAt(parseSnapshot('10:10:', 1n));
+    const seen = parseSnapshot('1000:1000:', 2n);
+    ring.restart(spell(start));
+    for (let xid = 10n; xid < 1_000n; xid++) {
+      const cursor = spell(withReading(start, { snapshot: seen, id: xid }));
+      ring.add(pageOf({ xid, id: xid, cursor }, 1, 10));
+    }
+    ring.mark(spell(positionAt(seen)));
+    // 497 and 499 were open then.
+    const position = positionAt(parseSnapshot('497:500:497,499', 1n));
+    const missing = ring.missing('of another', position);
+    expect(missing?.commits.map(({ xid }) => xid)).toEqual([
+      497n,
+      499n,
+      ...Array.from({ length: 500 }, (_, n) => 500n + BigInt(n)),
+    ]);
+    expect(missing?.exactFrom).toBe(1);
   });
 
   it('begins anew after a commit that is larger than itself', () => {

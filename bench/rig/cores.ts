@@ -1,5 +1,5 @@
 /** Cores: which of them a process runs on. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
 /** Cores that this process may run on. */
@@ -9,6 +9,11 @@ export function ownCores(): number[] {
     const [first = Number.NaN, last = first] = range.split('-').map(Number);
     return Array.from({ length: last - first + 1 }, (_, n) => first + n);
   });
+}
+
+/** Whether there is what keeps a process on cores. */
+export function canKeep(): boolean {
+  return spawnSync('taskset', ['--version']).status === 0;
 }
 
 /** Keeps all threads of a process on these cores. Throws where `taskset` is missing or not allowed to. */

@@ -80,18 +80,20 @@ export function createBookmark({ onBegin, onGap }: BookmarkOptions): Bookmark {
     },
     async begin(start) {
       const moved = stream !== '' && start.stream !== stream;
+      // Nobody got what a first read brought that was broken off.
+      const isFirst = known === null || recalling;
       const pruned = known !== null && isPruned(known, start.prunedXid, start.snapshot);
       stream = start.stream;
       restartedAtUs = start.restartedAtUs;
-      if (known !== null && !moved && !pruned) {
+      if (known !== null && !isFirst && !moved && !pruned) {
         moveTo(await withoutReused(known, start));
         return true;
       }
-      const from = known === null ? await beginning(start) : start.snapshot;
+      const from = isFirst ? await beginning(start) : start.snapshot;
       recalling = from !== start.snapshot;
       moveTo(positionAt(from));
       onBegin(cursor());
-      if (moved || pruned) onGap(moved ? 'stream_changed' : 'cursor_expired');
+      if (!isFirst && (moved || pruned)) onGap(moved ? 'stream_changed' : 'cursor_expired');
       return recalling;
     },
   };
