@@ -40,6 +40,8 @@ export interface Page {
   readonly changesFollow: boolean;
   /** How many parts of the transaction there are up to this commit; 1 but where it fired its constraints early. */
   readonly parts: number;
+  /** How many of them are not in it: they were handed on before. */
+  readonly skipParts: number;
   readonly first: boolean;
   readonly last: boolean;
   /** The cursor of whoever has got this page. */

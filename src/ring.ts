@@ -45,6 +45,7 @@ interface Entry {
   readonly xid: bigint;
   readonly id: bigint;
   readonly parts: number;
+  readonly skipParts: number;
   readonly pages: Page[];
   /** The highest xid up to and with this entry. */
   readonly highest: bigint;
@@ -134,8 +135,12 @@ export function createRing(maxBytes: number): Ring {
     for (let i = entries.length - 1; i >= head; i--) {
       const entry = entries[i];
       const isLast = !entry || entry.highest < position.snapshot.xmin;
-      if (!isLast && partsIn(position, entry.xid, entry.id) < entry.parts) commits.push(entry);
-      else beyond ??= commits.length;
+      const had = isLast ? Number.POSITIVE_INFINITY : partsIn(position, entry.xid, entry.id);
+      if (!isLast && had < entry.parts) {
+        // Whoever has a part of it must not get that again.
+        if (had > entry.skipParts) return null;
+        commits.push(entry);
+      } else beyond ??= commits.length;
       if (isLast) break;
     }
     // Who has what was not handed on yet gets it later, and has it then already.
@@ -144,12 +149,13 @@ export function createRing(maxBytes: number): Ring {
     return { commits: commits.reverse(), exact: false, exactFrom };
   }
 
-  function open({ xid, id, parts }: Page): Entry {
+  function open({ xid, id, parts, skipParts }: Page): Entry {
     const before = entries.at(-1)?.highest ?? 0n;
     const entry: Entry = {
       xid,
       id,
       parts,
+      skipParts,
       pages: [],
       highest: xid > before ? xid : before,
       cursors: latest,

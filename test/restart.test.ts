@@ -84,6 +84,7 @@ const pageOf = (xid: bigint, cursor: string): Page => ({
   },
   changesFollow: false,
   parts: 1,
+  skipParts: 0,
   first: true,
   last: true,
   cursor,

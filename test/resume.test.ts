@@ -1,6 +1,8 @@
 /** Resumes, end to end: exactly what came after a cursor, each once, wherever the client lands. */
 import { readFile } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { readCursor, spellCursor } from '../src/position/cursor.ts';
+import { withCommit } from '../src/position.ts';
 import { createDatabase, type Database } from './harness/database.ts';
 import { until } from './harness/facts.ts';
 import { type Instance, NEVER_MUTING, startInstance } from './harness/instance.ts';
@@ -332,6 +334,38 @@ describe('a resume from the log', () => {
       await program.ended;
     }
   }, 120_000);
+});
+
+describe('a resume with one part of a transaction', () => {
+  it('gets the rest alone, and who comes with it gets all', async () => {
+    const { client, cursor } = await subscribed(here());
+    const writer = await database.client();
+    const { rows } = await writer
+      .query<{ xid: string }>('begin')
+      .then(() =>
+        writer.query('insert into item values (62001) returning pg_current_xact_id()::text as xid'),
+      );
+    await writer.query('set constraints all immediate');
+    await writer.query('insert into item values (62002)');
+    await writer.query('commit');
+    await writer.end();
+    await client.next('change', has(62_002));
+    // As who was told of the first part before the second was there.
+    const { stream, position } = readCursor(cursor);
+    const torn = spellCursor(stream, withCommit(position, BigInt(rows[0]?.xid ?? 0)));
+
+    for (const instance of Object.values(instances)) {
+      const seen = instance.observed.since();
+      // The first is being read for while the others come, and wait together.
+      const comers = await Promise.all([torn, torn, torn, cursor].map((since) => resuming(instance, since)));
+      await Promise.all(comers.map((one) => one.next('live')));
+      const rest = [62_002];
+      expect(comers.map(idsOf)).toEqual([rest, rest, rest, [62_001, 62_002]]);
+      expect(seen.all).toContainEqual(
+        expect.objectContaining({ type: 'subscription.resumed', source: 'log' }),
+      );
+    }
+  });
 });
 
 describe('a reset', () => {

@@ -16,6 +16,7 @@ function pageOf(page: Partial<Page>, lines: number, chars: number): Page {
     id: 1n,
     at: '',
     parts: 1,
+    skipParts: 0,
     first: true,
     last: true,
     message: null,
@@ -202,6 +203,18 @@ describe('the ring', () => {
       ...Array.from({ length: 500 }, (_, n) => 500n + BigInt(n)),
     ]);
     expect(missing?.exactFrom).toBe(1);
+  });
+
+  it('cannot tell what a position lacks that has one of the parts of a commit', () => {
+    const ring = createRing(100_000);
+    const start = positionAt(parseSnapshot('10:10:', 1n));
+    ring.restart(spell(start));
+    ring.add(pageOf({ xid: 10n, parts: 2, cursor: spell(withCommit(start, 10n, 2)) }, 2, 10));
+    ring.add(pageOf({ xid: 11n, cursor: spell(withCommit(withCommit(start, 10n, 2), 11n)) }, 1, 10));
+    const other = positionAt(parseSnapshot('10:10:', 2n));
+    expect(ring.missing(spell(other), other)?.commits).toHaveLength(2);
+    const torn = withCommit(other, 10n, 1);
+    expect(ring.missing(spell(torn), torn)).toBeNull();
   });
 
   it('begins anew after a commit that is larger than itself', () => {

@@ -220,6 +220,7 @@ describe('the router', () => {
           message: null,
           changesFollow: false,
           parts: 1,
+          skipParts: 0,
           first: true,
           last: true,
           cursor: `c${page}`,

@@ -47,7 +47,7 @@ function setUp() {
       const { first = true, last = true, message = null, changesFollow = !last } = page;
       cursor = `c${++count}`;
       sent.length = 0;
-      const commit = { xid: BigInt(count), id: BigInt(count), at: AT, parts: 1 };
+      const commit = { xid: BigInt(count), id: BigInt(count), at: AT, parts: 1, skipParts: 0 };
       router.route({ ...commit, changes, message, changesFollow, first, last, cursor });
       return sent.map(([topic, frame]) => {
         if (frame['type'] === 'message') return [topic, frame['cursor'], frame['topic'], frame['event']];
@@ -168,7 +168,7 @@ describe('the router', () => {
 
 describe('a commit of several pages', () => {
   const first = { last: false };
-  const middle = { parts: 1, first: false, last: false };
+  const middle = { parts: 1, skipParts: 0, first: false, last: false };
   const last = { first: false };
 
   it('says more on all frames of a topic but its last', () => {

@@ -30,6 +30,8 @@ export interface Replay {
 
 interface Waiting {
   readonly track: Track;
+  /** It has a part of a commit whose other parts it lacks: no read of others begins there. */
+  isApart?: boolean;
   resolve(end: ReplayEnd): void;
   reject(error: unknown): void;
 }
@@ -58,7 +60,9 @@ export function createReplay(log: LogReader): Replay {
   function takeGroup(): Waiting[] {
     const brokenIn = ({ track }: Waiting) => track.position.partial?.xid;
     const [first] = waiting;
-    const fits = (one: Waiting) => first !== undefined && brokenIn(one) === brokenIn(first);
+    const fits = (one: Waiting) =>
+      one === first ||
+      (first !== undefined && !first.isApart && !one.isApart && brokenIn(one) === brokenIn(first));
     const group = waiting.filter(fits);
     waiting = waiting.filter((one) => !fits(one));
     return group;
@@ -71,6 +75,11 @@ export function createReplay(log: LogReader): Replay {
       member.resolve(end);
     };
     const first = group[0]?.track.position.partial?.xid;
+
+    function setApart(member: Waiting): void {
+      members.delete(member);
+      waiting.push({ ...member, isApart: true });
+    }
 
     /** Waits for those who have enough to read as long as that holds nobody up; else they leave. */
     async function pace(): Promise<void> {
@@ -86,6 +95,7 @@ export function createReplay(log: LogReader): Replay {
     /** Hands a commit on to those who lack it, page by page. */
     async function offer(commit: LoggedCommit, seen: Snapshot): Promise<void> {
       const takers = [...members].filter(({ track: { position } }) => lacks(position, commit));
+      for (const taker of takers) if (hasPart(taker.track.position, commit)) setApart(taker);
       const whole = (base: Position) =>
         commit.xid === first
           ? // It came out of the order of ids.
@@ -102,7 +112,7 @@ export function createReplay(log: LogReader): Replay {
     try {
       const snapshot = await log.read(
         () => ({
-          position: leastOf([...members].map(({ track }) => track.position)),
+          position: startOf([...members].map(({ track }) => track.position)),
           first: first === undefined ? [] : [first],
         }),
         async (start) => {
@@ -141,6 +151,17 @@ export function createReplay(log: LogReader): Replay {
 
 function isFull({ client }: Track): boolean {
   return client.bufferedBytes > FULL_BYTES;
+}
+
+/** Where a read for all of them begins. */
+function startOf(positions: readonly Position[]): Position {
+  const [only, ...others] = positions;
+  return only !== undefined && others.length === 0 ? only : leastOf(positions);
+}
+
+/** Whether it has some of the parts that this commit brings. */
+function hasPart(position: Position, { xid, id, skipParts }: LoggedCommit): boolean {
+  return partsIn(position, xid, id) > skipParts;
 }
 
 function lacks(position: Position, { xid, id, parts }: LoggedCommit): boolean {

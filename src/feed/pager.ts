@@ -69,12 +69,14 @@ export function createPager(options: PagerOptions): Pager {
 
   /** Moves along, and hands on what is after the first `known` lines of it. */
   function handOn(page: RawPage, known: number, base: Position, whole: Whole): void | Promise<void> {
-    const { xid, id, at, parts, first, last, changesFollow, offset, watchingChanged, announced } = page;
+    const { xid, id, at, parts, skipParts, first, last, changesFollow } = page;
+    const { offset, watchingChanged, announced } = page;
     place.moveTo(last ? whole(base) : withPartial(base, { xid, lines: offset + linesIn(page) }));
     const message = known > page.changes.length ? null : page.message;
     const changes = known === 0 ? page.changes : page.changes.slice(known);
     const cursor = place.cursor();
-    const taken = onPage({ xid, id, at, parts, changes, message, changesFollow, first, last, cursor });
+    const commit = { xid, id, at, parts, skipParts };
+    const taken = onPage({ ...commit, changes, message, changesFollow, first, last, cursor });
     if (last) for (const what of announced) onAnnounced(what);
     return last && watchingChanged ? onWatchingChanged() : taken;
   }
@@ -116,7 +118,7 @@ export function createPager(options: PagerOptions): Pager {
       try {
         const lines = readLines(commit.body ?? '');
         if (lines.watchingChanged) return 'to be read';
-        pages = pagesIn({ ...commit, parts: 1 }, lines);
+        pages = pagesIn({ ...commit, parts: 1, skipParts: 0 }, lines);
       } catch (error) {
         // Anyone may NOTIFY: what is not ours is dropped, and what is missed by it comes with the next read.
         observe({ type: 'feed.malformed', what: reasonOf(error) });

@@ -22,7 +22,7 @@ export interface RawPage extends Omit<Page, 'cursor'> {
 
 const PAGE_CHARS = 256 * 1024;
 
-type Commit = Pick<LoggedCommit, 'xid' | 'id' | 'at' | 'parts'>;
+type Commit = Pick<LoggedCommit, 'xid' | 'id' | 'at' | 'parts' | 'skipParts'>;
 
 /** Gathers lines into pages. */
 class Pages {
@@ -51,7 +51,7 @@ class Pages {
 
   /** The page so far; the next begins after it. */
   take(last: boolean, changesFollow: boolean): RawPage {
-    const { xid, id, at, parts } = this.#commit;
+    const { at, ...commit } = this.#commit;
     const { watchingChanged, announced } = this;
     const lines = { changes: this.#changes, message: this.#message };
     const offset = this.#offset;
@@ -59,8 +59,8 @@ class Pages {
     this.#message = null;
     this.#chars = 0;
     this.#offset += linesIn(lines);
-    const page = { xid, id, at: utc(at), parts, ...lines, changesFollow, first: offset === 0, last, offset };
-    return { ...page, watchingChanged, announced };
+    const place = { changesFollow, first: offset === 0, last, offset };
+    return { ...commit, at: utc(at), ...lines, ...place, watchingChanged, announced };
   }
 }
 
@@ -86,7 +86,7 @@ export function pagesIn(commit: Commit, all: Lines): RawPage[] {
 
 /** Most commits are one page; null for what is not. */
 function onePageOf(
-  { xid, id, at, parts }: Commit,
+  { xid, id, at, parts, skipParts }: Commit,
   { lines, watchingChanged, announced }: Lines,
 ): RawPage[] | null {
   const changes: TableChange[] = [];
@@ -97,7 +97,7 @@ function onePageOf(
     changes.push(line);
   }
   const whole = { message: null, changesFollow: false, first: true, last: true, offset: 0 };
-  return [{ xid, id, at: utc(at), parts, changes, ...whole, watchingChanged, announced }];
+  return [{ xid, id, at: utc(at), parts, skipParts, changes, ...whole, watchingChanged, announced }];
 }
 
 function manyPagesOf(commit: Commit, { lines, watchingChanged, announced }: Lines): RawPage[] {

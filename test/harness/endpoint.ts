@@ -125,6 +125,7 @@ export async function startEndpoint(options: EndpointOptions = {}): Promise<Endp
         message: null,
         changesFollow: !last,
         parts: 1,
+        skipParts: 0,
         first,
         last,
         cursor,
