@@ -40,6 +40,18 @@ async function stop({ program, url }: Running): Promise<void> {
   balancer.remove(url);
 }
 
+/** A crowd behind so many instances. */
+async function gather(instances: number): Promise<Crowd> {
+  database = await createDatabase();
+  await database.query(TABLE);
+  balancer = await startBalancer();
+  for (let n = 0; n < instances; n++) await start();
+  const all = createCrowd({ port: balancer.port, clients: CLIENTS, rooms: ROOMS });
+  crowd = all;
+  await all.connect();
+  return all;
+}
+
 describe('a rolling restart', () => {
   afterEach(async () => {
     crowd?.leave();
@@ -50,13 +62,8 @@ describe('a rolling restart', () => {
   });
 
   it('loses and doubles nothing, storms no instance, and keeps nobody waiting', async () => {
-    database = await createDatabase();
-    await database.query(TABLE);
-    balancer = await startBalancer();
-    const first = [await start(), await start()];
-    const all = createCrowd({ port: balancer.port, clients: CLIENTS, rooms: ROOMS });
-    crowd = all;
-    await all.connect();
+    const all = await gather(2);
+    const first = [...running];
     const writing = startWriting({
       databaseUrl: database.url,
       rooms: ROOMS,
@@ -83,13 +90,8 @@ describe('a rolling restart', () => {
   });
 
   it('that ends in a kill as soon as there is another keeps nobody waiting, nor asks the log for each', async () => {
-    database = await createDatabase();
-    await database.query(TABLE);
-    balancer = await startBalancer();
-    const first = await start();
-    const all = createCrowd({ port: balancer.port, clients: CLIENTS, rooms: ROOMS });
-    crowd = all;
-    await all.connect();
+    const all = await gather(1);
+    const [first] = running;
     const writing = startWriting({
       databaseUrl: database.url,
       rooms: ROOMS,
@@ -99,8 +101,8 @@ describe('a rolling restart', () => {
     await until(() => writing.committed.size === ROOMS, { what: 'each room has a change' });
     all.report();
     const next = await start();
-    first.program.kill('SIGKILL');
-    balancer.remove(first.url);
+    first?.program.kill('SIGKILL');
+    balancer.remove(first?.url ?? '');
     let back = all.report();
     const isBack = () => {
       if (all.away > 0) return false;
