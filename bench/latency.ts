@@ -1,4 +1,5 @@
 /** How long a commit takes to a client: measured for the same commits from just before COMMIT is sent. */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Measurement, Result } from './measurement.ts';
 import { clockMs, pace } from './rig/clock.ts';
 import { createMessages, watch } from './rig/messages.ts';
@@ -9,7 +10,7 @@ const INTERVAL_MS = 10;
 const FIRST = 200;
 /** As many as 100 a second bring in minutes: by then it is machine code. Not so thick that they are muted. */
 const WARM_UP = 20_000;
-const WARM_UP_INTERVAL_MS = 1.5;
+const WARM_UP_PAUSE_MS = 1;
 
 export const latency: Measurement = {
   name: 'latency',
@@ -25,13 +26,19 @@ export const latency: Measurement = {
     const bare = await rig.peer('pg-client', url, 'rowcast');
     const ours = await rig.peer('ws-client', port, 'messages');
 
-    async function commit(times: number, intervalMs = INTERVAL_MS): Promise<number[]> {
+    /** Gives when it sent COMMIT. */
+    async function commitOne(): Promise<number> {
+      await writer.query('begin');
+      await writer.query('insert into messages (content) values ($1)', ['hello world, this is a message']);
+      const sentMs = clockMs();
+      await writer.query('commit');
+      return sentMs;
+    }
+
+    async function commit(times: number): Promise<number[]> {
       const sentMs: number[] = [];
-      await pace(times, intervalMs, async () => {
-        await writer.query('begin');
-        await writer.query('insert into messages (content) values ($1)', ['hello world, this is a message']);
-        sentMs.push(clockMs());
-        await writer.query('commit');
+      await pace(times, INTERVAL_MS, async () => {
+        sentMs.push(await commitOne());
       });
       return sentMs;
     }
@@ -59,7 +66,10 @@ export const latency: Measurement = {
     await commit(FIRST);
     await arrivals(FIRST);
     const fresh = await measure(`${commits} commits, all just started`);
-    await commit(WARM_UP, WARM_UP_INTERVAL_MS);
+    for (let n = 0; n < WARM_UP; n++) {
+      await delay(WARM_UP_PAUSE_MS);
+      await commitOne();
+    }
     await arrivals(WARM_UP);
     return [{ ...fresh, unbound: true }, await measure(`${commits} commits after ${WARM_UP} others`)];
   },
