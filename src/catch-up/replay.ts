@@ -31,7 +31,7 @@ export interface Replay {
 interface Waiting {
   readonly track: Track;
   /** It has a part of a commit whose other parts it lacks: no read of others begins there. */
-  isApart?: boolean;
+  readonly isApart?: boolean;
   resolve(end: ReplayEnd): void;
   reject(error: unknown): void;
 }
