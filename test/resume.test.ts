@@ -6,7 +6,7 @@ import { withCommit } from '../src/position.ts';
 import { createDatabase, type Database } from './harness/database.ts';
 import { until } from './harness/facts.ts';
 import { type Instance, NEVER_MUTING, startInstance } from './harness/instance.ts';
-import { addressOf, startProgram } from './harness/program.ts';
+import { addressOf, startService } from './harness/program.ts';
 import { connect, type Frame, type Socket } from './harness/socket.ts';
 
 type Where = 'the same instance' | 'another instance' | 'one whose ring does not reach back';
@@ -294,15 +294,9 @@ describe('a resume from the log', () => {
   }
 
   it('goes at the pace of its client, and is not held in memory', async () => {
-    const program = startProgram(['serve'], {
-      env: {
-        DATABASE_URL: database.url,
-        HOST: '127.0.0.1',
-        PORT: '0',
-        ROWCAST_DRAIN_MS: '0',
-        ROWCAST_RING_BYTES: '64KiB',
-        NODE_OPTIONS: '--max-semi-space-size=2',
-      },
+    const program = startService(database.url, {
+      ROWCAST_RING_BYTES: '64KiB',
+      NODE_OPTIONS: '--max-semi-space-size=2',
     });
     try {
       const url = `${(await addressOf(program)).replace('http', 'ws')}/ws`;

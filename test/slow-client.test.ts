@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createDatabase, type Database } from './harness/database.ts';
 import { until } from './harness/facts.ts';
-import { addressOf, startProgram } from './harness/program.ts';
+import { addressOf, startService } from './harness/program.ts';
 import { connect, type Frame, type Socket } from './harness/socket.ts';
 
 /** Read by both, and then published while one does not read. */
@@ -38,16 +38,10 @@ async function write(id: number): Promise<void> {
 
 describe('a client that reads nothing while 200 MB are published', () => {
   it('is cut off within its limit, makes nobody late, and has everything once when it returns', async () => {
-    const program = startProgram(['serve'], {
-      env: {
-        DATABASE_URL: database.url,
-        HOST: '127.0.0.1',
-        PORT: '0',
-        ROWCAST_DRAIN_MS: '0',
-        ROWCAST_RING_BYTES: '4MiB',
-        ROWCAST_MAX_BUFFERED_BYTES: `${MAX_BUFFERED_BYTES}`,
-        NODE_OPTIONS: '--max-semi-space-size=2',
-      },
+    const program = startService(database.url, {
+      ROWCAST_RING_BYTES: '4MiB',
+      ROWCAST_MAX_BUFFERED_BYTES: `${MAX_BUFFERED_BYTES}`,
+      NODE_OPTIONS: '--max-semi-space-size=2',
     });
     try {
       const http = await addressOf(program);

@@ -8,7 +8,7 @@ import { createDatabase, type Database } from './harness/database.ts';
 import { until } from './harness/facts.ts';
 import { type Instance, startInstance } from './harness/instance.ts';
 import { createMirror } from './harness/mirror.ts';
-import { addressOf, startProgram } from './harness/program.ts';
+import { addressOf, startService } from './harness/program.ts';
 import { connect, type Frame, type Socket } from './harness/socket.ts';
 
 const COLUMNS: readonly (readonly [type: string, value: string])[] = [
@@ -323,14 +323,8 @@ describe('the join', () => {
 
 describe('a large snapshot', () => {
   it('makes nobody wait, and is not held in memory', async () => {
-    const program = startProgram(['serve'], {
-      env: {
-        DATABASE_URL: database.url,
-        HOST: '127.0.0.1',
-        PORT: '0',
-        ROWCAST_DRAIN_MS: '0',
-        NODE_OPTIONS: '--max-semi-space-size=2',
-      },
+    const program = startService(database.url, {
+      NODE_OPTIONS: '--max-semi-space-size=2',
     });
     try {
       const url = `${(await addressOf(program)).replace('http', 'ws')}/ws`;

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createTraces } from '../src/tracing.ts';
 import { createDatabase, type Database } from './harness/database.ts';
 import { until } from './harness/facts.ts';
-import { addressOf, startProgram } from './harness/program.ts';
+import { addressOf, startService } from './harness/program.ts';
 
 interface Span {
   name: string;
@@ -52,16 +52,10 @@ describe('traces', () => {
   });
 
   it('say of each commit how long it took from PostgreSQL to its publication', async () => {
-    const program = startProgram(['serve'], {
-      env: {
-        DATABASE_URL: database.url,
-        HOST: '127.0.0.1',
-        PORT: '0',
-        ROWCAST_DRAIN_MS: '0',
-        OTEL_EXPORTER_OTLP_ENDPOINT: endpoint,
-        OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json',
-        OTEL_BSP_SCHEDULE_DELAY: '100',
-      },
+    const program = startService(database.url, {
+      OTEL_EXPORTER_OTLP_ENDPOINT: endpoint,
+      OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json',
+      OTEL_BSP_SCHEDULE_DELAY: '100',
     });
     await addressOf(program);
     await database.query('insert into item values (1), (2)');

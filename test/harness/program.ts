@@ -83,6 +83,12 @@ export function runProgram(args: readonly string[], options?: ProgramOptions): P
   return startProgram(args, options).ended;
 }
 
+/** Starts an instance on a port of its own that ends at once where it is told to. */
+export function startService(databaseUrl: string, env: Record<string, string> = {}): Program {
+  const own = { DATABASE_URL: databaseUrl, HOST: '127.0.0.1', PORT: '0', ROWCAST_DRAIN_MS: '0' };
+  return startProgram(['serve'], { env: { ...own, ...env } });
+}
+
 /** The address at which `serve` says that it answers. */
 export async function addressOf(program: Program): Promise<string> {
   const [, port] = await program.said(/"event":"server.listening","url":"http:\/\/[^"]*:(\d+)"/);
