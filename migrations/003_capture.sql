@@ -209,6 +209,7 @@ declare
   old_id  bigint := log_row.id;
   place   tid    := nullif(current_setting('rowcast.row', true), '');
   is_more boolean := concat(current_setting('rowcast.chunks', true), current_setting('rowcast.lines', true)) <> '';
+  done    text;
 begin
   if current_setting('rowcast.chunks', true) <> '' then
     -- What the first statement did becomes a chunk as well; the row keeps what came last.
@@ -219,17 +220,21 @@ begin
   log_row.id := nextval('rowcast.log_id');
   log_row.at := clock_timestamp();
   log_row.body := concat(log_row.body, current_setting('rowcast.lines', true));
-  -- A body that stays is not written again, however long it is.
+  -- A body that stays is not written again, however long it is. The slot is named as what the plan knows: else all of them
+  -- would be locked to find out which it is.
   if place is not null then
     update rowcast.log l set id = log_row.id, at = log_row.at, chunks = log_row.chunks, body = case when is_more then log_row.body else l.body end
-     where l.slot = log_row.slot and l.ctid = place;
+     where l.slot = rowcast.slot() and l.ctid = place and l.xid = log_row.xid and l.id = old_id;
   else
     -- Not in a serializable transaction: there, looking into the index would make it conflict with others.
     update rowcast.log l set id = log_row.id, at = log_row.at, chunks = log_row.chunks, body = case when is_more then log_row.body else l.body end
+     where l.slot = rowcast.slot() and l.xid = log_row.xid and l.id = old_id;
+  end if;
+  if not found then -- another slot is being written since
+    update rowcast.log l set id = log_row.id, at = log_row.at, chunks = log_row.chunks, body = case when is_more then log_row.body else l.body end
      where l.slot = log_row.slot and l.xid = log_row.xid and l.id = old_id;
   end if;
-  perform set_config(name, '', true)
-     from unnest('{rowcast.lines,rowcast.chunks,rowcast.spilled,rowcast.row}'::text[]) name;
+  done := concat(set_config('rowcast.lines', '', true), set_config('rowcast.row', '', true), set_config('rowcast.chunks', '', true), set_config('rowcast.spilled', '', true));
   return log_row;
 end $$;
 comment on function rowcast.complete(rowcast.log) is 'Completes the transaction''s row of the log with what was gathered since it was written.';
@@ -299,16 +304,18 @@ begin
 end $$;
 
 -- ── Triggers ───────────────────────────────────────────────────────────────────────────────────────────────────
--- Their argument: the key's column, where the quick path can serve: the key is one column and all columns are
--- published. Otherwise none. (As a path into the row, tg_argv is taken whole: subscripts cost more.)
+-- Their argument: the key's column, where the key is one column and all columns are published: then there is nothing to
+-- look up, as long as there is a column of that name. Otherwise none. (As a path into the row, tg_argv is taken whole:
+-- subscripts cost more.)
 
 create or replace function rowcast.capture_insert() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  shape  record;
-  ticket bigint;
-  line   text;
-  lines  text := '';
+  keys    text[];
+  columns text[];
+  ticket  bigint;
+  line    text;
+  lines   text := '';
 begin
   -- The quick path: the first statement of the transaction that is captured, of one row; else of so few rows that they
   -- fit a NOTIFY, which 300 never do. Not where there is no such key any more. Written for few nodes in the plan, as
@@ -337,14 +344,16 @@ begin
   end if;
 
   ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
-  if not exists (select from new_rows) then
-    return new;
+  keys := (select case when tg_nargs = 1 and jsonb_exists_all(to_jsonb(t.*), tg_argv) then array[tg_argv[0]] else '{}' end from new_rows t limit 1);
+  if keys is null then
+    return new; -- there is no row
+  elsif keys = '{}' then
+    select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
   end if;
-  shape := rowcast.shape(tg_relid);
   for line in
     select concat(ticket, ' i ', tg_relid, ' ', tg_relid::regclass, E'\t"key":',
-                  case cardinality(shape.keys) when 1 then jsonb_build_object(shape.keys[1], r.j -> shape.keys[1]) else rowcast.key_of(r.j, shape.keys) end,
-                  ',"new":', case when shape.columns is null then r.j else rowcast.published(r.j, shape.columns) end, E'\n')
+                  case cardinality(keys) when 1 then jsonb_build_object(keys[1], r.j -> keys[1]) else rowcast.key_of(r.j, keys) end,
+                  ',"new":', case when columns is null then r.j else rowcast.published(r.j, columns) end, E'\n')
       from (select to_jsonb(n.*) as j from new_rows n offset 0) r
   loop
     lines := lines || line;
@@ -362,10 +371,11 @@ comment on function rowcast.capture_insert() is 'Trigger after each INSERT on a 
 create or replace function rowcast.capture_update() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  shape  record;
-  ticket bigint;
-  line   text;
-  lines  text := '';
+  keys    text[];
+  columns text[];
+  ticket  bigint;
+  line    text;
+  lines   text := '';
 begin
   -- The quick path, for one row whose key stays as it is.
   if concat(current_setting('rowcast.state', true), pg_trigger_depth(), tg_nargs, current_setting('transaction_isolation')) = '11read committed'
@@ -386,23 +396,25 @@ begin
   end if;
 
   ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
-  if not exists (select from old_rows) and not exists (select from new_rows) then
-    return new;
+  keys := (select case when tg_nargs = 1 and jsonb_exists_all(to_jsonb(t.*), tg_argv) then array[tg_argv[0]] else '{}' end from old_rows t limit 1);
+  if keys is null and not exists (select from new_rows) then
+    return new; -- there is no row
+  elsif keys is null or keys = '{}' then
+    select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
   end if;
-  shape := rowcast.shape(tg_relid);
   -- Rows are paired by key, and by place where several share a key. A row whose key is gone was deleted, one whose
   -- key is new was inserted, in that order: no key is ever there twice.
   for line in
     with before as (
       select r.j, r.key, row_number() over (partition by r.key order by r.place) as twin, r.place
-        from (select case when shape.columns is null then t.j else rowcast.published(t.j, shape.columns) end as j,
-                     case cardinality(shape.keys) when 1 then jsonb_build_object(shape.keys[1], t.j -> shape.keys[1]) else rowcast.key_of(t.j, shape.keys) end as key,
+        from (select case when columns is null then t.j else rowcast.published(t.j, columns) end as j,
+                     case cardinality(keys) when 1 then jsonb_build_object(keys[1], t.j -> keys[1]) else rowcast.key_of(t.j, keys) end as key,
                      row_number() over () as place
                 from (select to_jsonb(o.*) as j from old_rows o offset 0) t) r
     ), after as (
       select r.j, r.key, row_number() over (partition by r.key order by r.place) as twin, r.place
-        from (select case when shape.columns is null then t.j else rowcast.published(t.j, shape.columns) end as j,
-                     case cardinality(shape.keys) when 1 then jsonb_build_object(shape.keys[1], t.j -> shape.keys[1]) else rowcast.key_of(t.j, shape.keys) end as key,
+        from (select case when columns is null then t.j else rowcast.published(t.j, columns) end as j,
+                     case cardinality(keys) when 1 then jsonb_build_object(keys[1], t.j -> keys[1]) else rowcast.key_of(t.j, keys) end as key,
                      row_number() over () as place
                 from (select to_jsonb(n.*) as j from new_rows n offset 0) t) r
     ), pairs as (
@@ -432,15 +444,22 @@ comment on function rowcast.capture_update() is 'Trigger after each UPDATE on a 
 create or replace function rowcast.capture_delete() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  shape  record := rowcast.shape(tg_relid);
-  ticket bigint := rowcast.ticket(pg_trigger_depth(), tg_relid);
-  line   text;
-  lines  text := '';
+  keys    text[];
+  columns text[];
+  ticket  bigint := rowcast.ticket(pg_trigger_depth(), tg_relid);
+  line    text;
+  lines   text := '';
 begin
+  keys := (select case when tg_nargs = 1 and jsonb_exists_all(to_jsonb(t.*), tg_argv) then array[tg_argv[0]] else '{}' end from old_rows t limit 1);
+  if keys is null then
+    return new; -- there is no row
+  elsif keys = '{}' then
+    select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
+  end if;
   for line in
     select concat(ticket, ' d ', tg_relid, ' ', tg_relid::regclass, E'\t"key":',
-                  case cardinality(shape.keys) when 1 then jsonb_build_object(shape.keys[1], r.j -> shape.keys[1]) else rowcast.key_of(r.j, shape.keys) end,
-                  ',"old":', case when shape.columns is null then r.j else rowcast.published(r.j, shape.columns) end, E'\n')
+                  case cardinality(keys) when 1 then jsonb_build_object(keys[1], r.j -> keys[1]) else rowcast.key_of(r.j, keys) end,
+                  ',"old":', case when columns is null then r.j else rowcast.published(r.j, columns) end, E'\n')
       from (select to_jsonb(o.*) as j from old_rows o offset 0) r
   loop
     lines := lines || line;

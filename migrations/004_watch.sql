@@ -38,7 +38,7 @@ begin
                  relation, case when is_tree then 'begin_tree_statement' else 'begin_statement' end);
   execute format('create trigger rowcast_insert after insert on %s referencing new table as new_rows for each statement execute function rowcast.capture_insert(%s)', relation, arguments);
   execute format('create trigger rowcast_update after update on %s referencing old table as old_rows new table as new_rows for each statement execute function rowcast.capture_update(%s)', relation, arguments);
-  execute format('create trigger rowcast_delete after delete on %s referencing old table as old_rows for each statement execute function rowcast.capture_delete()', relation);
+  execute format('create trigger rowcast_delete after delete on %s referencing old table as old_rows for each statement execute function rowcast.capture_delete(%s)', relation, arguments);
   execute format('create trigger rowcast_truncate after truncate on %s for each statement execute function rowcast.capture_truncate()', relation);
   if not is_tree then
     return;
