@@ -151,6 +151,20 @@ describe('after watch', () => {
     expect(rows).toEqual([{ key: ['ident'] }]);
   });
 
+  it('the name of the key given to another column, and watched again', async () => {
+    await log.writer.query(
+      `begin;
+       alter table t rename id to was; alter table t rename w to id;
+       select rowcast.watch('t', key => array['was']);
+       commit`,
+    );
+    expect(await each((id) => `insert into s.t values (${id}, 'a', 5)`)).toMatchObject([
+      { key: { was: 11 }, new: { id: 5 } },
+      { key: { was: 12 }, new: { id: 5 } },
+    ]);
+    expect(await log.changes('delete from t where was = 11')).toMatchObject([{ key: { was: 11 } }]);
+  });
+
   it('a column dropped', async () => {
     await log.writer.query('alter table t drop column v');
     expect(await each((id) => `insert into s.t values (${id}, 7)`)).toEqual([
