@@ -15,7 +15,7 @@ const ROWS = 1000;
 const WARM_UP = 500;
 /** In a round, on each table. */
 const TRANSACTIONS = 150;
-const CASE_MS = 8_000;
+const CASE_MS = 12_000;
 
 interface Writer {
   /** Of the backend. */
