@@ -2,8 +2,8 @@
  * The feed: the ordered stream of commits inside an instance.
  *
  * It owns the position. It promises that every commit after it began is handed on once, and the latest from before
- * are recalled, each row's versions in order; that the cursor says exactly what was handed on; and that it holds no more than a page of what
- * it reads. A NOTIFY is only the fast way to hear of a commit: the log is the truth.
+ * are recalled, each row's versions in order; that the cursor says exactly what was handed on; and that it holds no
+ * more than a page of what it reads. A NOTIFY is only the fast way to hear of a commit: the log is the truth.
  *
  * Commits that come inline wait while the log is being read, and from the loss of the listener until a read that
  * was begun after it listened again has come to its end: else they would overtake what that read brings.
