@@ -178,8 +178,9 @@ export function createRing(maxBytes: number): Ring {
       if (page.first) skipping = false;
       const entry = skipping ? undefined : page.first ? open(page) : entries.at(-1);
       if (entry !== undefined) {
-        const lines = page.message === null ? page.changes : [...page.changes, page.message];
-        const size = lines.reduce((sum, { wire }) => sum + wire.length + OVERHEAD_BYTES, OVERHEAD_BYTES);
+        let size = OVERHEAD_BYTES;
+        for (const { wire } of page.changes) size += wire.length + OVERHEAD_BYTES;
+        if (page.message !== null) size += page.message.wire.length + OVERHEAD_BYTES;
         entry.pages.push(page);
         entry.bytes += size;
         bytes += size;

@@ -75,8 +75,19 @@ export function createPager(options: PagerOptions): Pager {
     const message = known > page.changes.length ? null : page.message;
     const changes = known === 0 ? page.changes : page.changes.slice(known);
     const cursor = place.cursor();
-    const commit = { xid, id, at, parts, skipParts };
-    const taken = onPage({ ...commit, changes, message, changesFollow, first, last, cursor });
+    const taken = onPage({
+      xid,
+      id,
+      at,
+      parts,
+      skipParts,
+      changes,
+      message,
+      changesFollow,
+      first,
+      last,
+      cursor,
+    });
     if (last) for (const what of announced) onAnnounced(what);
     return last && watchingChanged ? onWatchingChanged() : taken;
   }
@@ -118,7 +129,8 @@ export function createPager(options: PagerOptions): Pager {
       try {
         const lines = readLines(commit.body ?? '');
         if (lines.watchingChanged) return 'to be read';
-        pages = pagesIn({ ...commit, parts: 1, skipParts: 0 }, lines);
+        const { xid, id, at } = commit;
+        pages = pagesIn({ xid, id, at, parts: 1, skipParts: 0 }, lines);
       } catch (error) {
         // Anyone may NOTIFY: what is not ours is dropped, and what is missed by it comes with the next read.
         observe({ type: 'feed.malformed', what: reasonOf(error) });

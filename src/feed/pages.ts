@@ -96,8 +96,24 @@ function onePageOf(
     if (line.op === 'message' || chars > PAGE_CHARS) return null;
     changes.push(line);
   }
-  const whole = { message: null, changesFollow: false, first: true, last: true, offset: 0 };
-  return [{ xid, id, at: utc(at), parts, skipParts, changes, ...whole, watchingChanged, announced }];
+  // Written out, as copying members costs more than all else here.
+  return [
+    {
+      xid,
+      id,
+      at: utc(at),
+      parts,
+      skipParts,
+      changes,
+      message: null,
+      changesFollow: false,
+      first: true,
+      last: true,
+      offset: 0,
+      watchingChanged,
+      announced,
+    },
+  ];
 }
 
 function manyPagesOf(commit: Commit, { lines, watchingChanged, announced }: Lines): RawPage[] {
