@@ -46,11 +46,12 @@ declare
   setting text := concat('rowcast.begun_', depth, '_', relation);
   ticket  text := current_setting(setting, true);
   deeper  text := current_setting(concat('rowcast.begun_', depth + 1, '_', relation), true);
+  done    text;
 begin
   -- What a foreign key cascades to begins one deeper than it ends. A statement of a trigger ends where it began: then
   -- it is marked, so as not to be taken for that.
   if depth > 1 and ticket <> '' then
-    perform set_config(setting, concat(split_part(ticket, ' ', 1), ' ended'), true);
+    done := set_config(setting, concat(split_part(ticket, ' ', 1), ' ended'), true);
   end if;
   return coalesce(greatest(nullif(split_part(ticket, ' ', 1), '')::pg_lsn,
                            case when deeper not like '% ended' then nullif(deeper, '')::pg_lsn end) - '0/0'::pg_lsn, 0);
@@ -129,6 +130,15 @@ language sql immutable as $$
 $$;
 comment on function rowcast.key_of(jsonb, text[]) is 'The key of a row.';
 
+-- The planner takes it apart.
+create or replace function rowcast.key_in(row_json jsonb, path text[], keys text[], relation oid) returns jsonb
+language sql stable as $$
+  select case when jsonb_exists_all($1, $2) then jsonb_set('{}', $2, $1 #> $2)
+              else rowcast.key_of($1, coalesce($3, (rowcast.shape($4::regclass)).keys)) end
+$$;
+comment on function rowcast.key_in(jsonb, text[], text[], oid) is
+  'The key of a row of a table: the one column that the path leads to, where there is such a column; else those named, or the table''s where none are.';
+
 create or replace function rowcast.changed(old_json jsonb, new_json jsonb) returns jsonb
 language plpgsql immutable as $$
 begin
@@ -144,30 +154,39 @@ comment on function rowcast.changed(jsonb, jsonb) is
 create or replace function rowcast.add_lines(ticket bigint, new_lines text) returns void language plpgsql as $$
 declare
   state text := current_setting('rowcast.state', true);
-  part  int  := case when state like 'ended %' then split_part(state, ' ', 2)::int + 1 else 0 end;
+  part  int;
   lines text;
   place text;
+  done  text;
 begin
   if new_lines = '' then
     return;
   elsif state in ('open', 'more') then
-    perform set_config('rowcast.state', 'more', true);
+    done := set_config('rowcast.state', 'more', true);
     if ticket <= coalesce(nullif(current_setting('rowcast.spilled', true), '')::bigint, -1) then
-      perform rowcast.write_chunk(ticket, new_lines);
+      done := concat(rowcast.write_chunk(ticket, new_lines));
     else
       lines := set_config('rowcast.lines', concat(current_setting('rowcast.lines', true), new_lines), true);
       if octet_length(lines) > 7000 then
-        perform rowcast.spill(ticket);
+        done := concat(rowcast.spill(ticket));
       end if;
     end if;
     return;
   end if;
-  perform set_config('rowcast.state', case part when 0 then 'open' else 'more' end, true), set_config('rowcast.part', part::text, true);
+  if coalesce(state, '') = '' and current_setting('transaction_isolation') = 'read committed' then
+    -- As the quick path writes it: complete() finds it without knowing its place.
+    done := set_config('rowcast.state', 'open', true);
+    insert into rowcast.log (slot, id, xid, part, at, chunks, body)
+      values (rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), 0, clock_timestamp(), 0, new_lines);
+    return;
+  end if;
+  part := case when state like 'ended %' then split_part(state, ' ', 2)::int + 1 else 0 end;
+  done := concat(set_config('rowcast.state', case part when 0 then 'open' else 'more' end, true), set_config('rowcast.part', part::text, true));
   insert into rowcast.log (slot, id, xid, part, at, body)
     values (rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), part, clock_timestamp(), new_lines)
     returning ctid::text into place;
   if current_setting('rowcast.state') in ('open', 'more') then -- else constraints are immediate, and it is completed already
-    perform set_config('rowcast.row', place, true);
+    done := set_config('rowcast.row', place, true);
   end if;
 end $$;
 comment on function rowcast.add_lines(bigint, text) is
@@ -175,10 +194,12 @@ comment on function rowcast.add_lines(bigint, text) is
 
 create or replace function rowcast.write_chunk(ticket bigint, lines text, id bigint default nextval('rowcast.log_id')) returns void
 language plpgsql as $$
+declare
+  done text;
 begin
   insert into rowcast.chunk (slot, id, xid, part, ticket, body)
     values (rowcast.slot(), id, pg_current_xact_id(), coalesce(nullif(current_setting('rowcast.part', true), '')::int, 0), ticket, lines);
-  perform set_config('rowcast.chunks', (coalesce(nullif(current_setting('rowcast.chunks', true), '')::int, 0) + 1)::text, true);
+  done := set_config('rowcast.chunks', (coalesce(nullif(current_setting('rowcast.chunks', true), '')::int, 0) + 1)::text, true);
 end $$;
 comment on function rowcast.write_chunk(bigint, text, bigint) is 'Writes a row of rowcast.chunk.';
 
@@ -262,15 +283,15 @@ create or replace function rowcast.end_long_transaction(log_row rowcast.log) ret
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   done rowcast.log := rowcast.complete(log_row);
+  told text := set_config('rowcast.state', concat('ended ', done.part), true);
 begin
-  perform set_config('rowcast.state', concat('ended ', done.part), true);
   if done.part > 0 then
     -- What follows a first part is always told of: the first may have been told before. Equal NOTIFYs of a transaction
     -- are one.
-    perform pg_notify('rowcast', done.xid::text);
+    told := concat(pg_notify('rowcast', done.xid::text));
   else
     -- Where constraints are immediate, we are within the capture of a statement: others may be around it.
-    perform rowcast.tell(done.xid, done.id, case when done.chunks = 0 and pg_trigger_depth() = 1 then done.body end);
+    told := concat(rowcast.tell(done.xid, done.id, case when done.chunks = 0 and pg_trigger_depth() = 1 then done.body end));
   end if;
 end $$;
 comment on function rowcast.end_long_transaction(rowcast.log) is
@@ -288,7 +309,7 @@ begin
   then
     done := pg_catalog.concat(pg_catalog.set_config('rowcast.state', 'ended 0', true), rowcast.tell(new.xid, new.id, new.body));
   else
-    perform rowcast.end_long_transaction(new);
+    done := pg_catalog.concat(rowcast.end_long_transaction(new));
   end if;
   return new;
 end $$;
@@ -313,14 +334,15 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   keys    text[];
   columns text[];
-  ticket  bigint;
+  ticket  bigint := 0;
   line    text;
   lines   text := '';
+  body    text := '';
+  done    text;
 begin
-  -- The quick path: the first statement of the transaction that is captured, of one row; else of so few rows that they
-  -- fit a NOTIFY, which 300 never do. Not where there is no such key any more. Written for few nodes in the plan, as
-  -- starting the executor is most of what it costs: the columns of the log are all given, in their order.
-  -- CASE, as the planner may turn an AND around.
+  -- The quick path: the first statement of the transaction that is captured, of one row. Not where there is no such key
+  -- any more. Written for few nodes in the plan, as starting the executor is most of what it costs: the columns of the
+  -- log are all given, in their order. CASE, as the planner may turn an AND around.
   if concat(current_setting('rowcast.state', true), pg_trigger_depth(), tg_nargs, current_setting('transaction_isolation')) = '11read committed'
   then
     insert into rowcast.log (slot, id, xid, part, at, chunks, body)
@@ -332,40 +354,31 @@ begin
     if found then
       return new;
     end if;
-    insert into rowcast.log (slot, id, xid, part, at, chunks, body)
-      select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), 0, clock_timestamp(), 0, few.lines
-        from (select string_agg(concat('0 i ', tg_relid, ' ', tg_relid::regclass, E'\t"key":') || jsonb_set('{}', tg_argv, n.j #> tg_argv)::text
-                                || concat(',"new":', n.j, E'\n'), '') as lines
-                from (select to_jsonb(n.*) as j from new_rows n limit 300) n) few
-       where case when octet_length(few.lines) < 7900 then set_config('rowcast.state', 'open', true) = 'open' end;
-    if found then
-      return new;
+  else
+    ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
+    if tg_nargs = 0 and exists (select from new_rows) then
+      select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
     end if;
   end if;
 
-  ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
-  keys := (select case when tg_nargs = 1 and jsonb_exists_all(to_jsonb(t.*), tg_argv) then array[tg_argv[0]] else '{}' end from new_rows t limit 1);
-  if keys is null then
-    return new; -- there is no row
-  elsif keys = '{}' then
-    select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
-  end if;
   for line in
-    select concat(ticket, ' i ', tg_relid, ' ', tg_relid::regclass, E'\t"key":',
-                  case cardinality(keys) when 1 then jsonb_build_object(keys[1], r.j -> keys[1]) else rowcast.key_of(r.j, keys) end,
+    select concat(ticket, ' i ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', rowcast.key_in(r.j, tg_argv, keys, tg_relid),
                   ',"new":', case when columns is null then r.j else rowcast.published(r.j, columns) end, E'\n')
       from (select to_jsonb(n.*) as j from new_rows n offset 0) r
   loop
     lines := lines || line;
     if octet_length(lines) > 7000 then
-      perform rowcast.add_lines(ticket, lines);
+      body := body || lines;
       lines := '';
+      if octet_length(body) > 60000 then
+        done := concat(rowcast.add_lines(ticket, body));
+        body := '';
+      end if;
     end if;
   end loop;
-  perform rowcast.add_lines(ticket, lines);
+  done := concat(rowcast.add_lines(ticket, body || lines));
   return new;
 end $$;
-
 comment on function rowcast.capture_insert() is 'Trigger after each INSERT on a watched table.';
 
 create or replace function rowcast.capture_update() returns trigger
@@ -376,6 +389,8 @@ declare
   ticket  bigint;
   line    text;
   lines   text := '';
+  body    text := '';
+  done    text;
 begin
   -- The quick path, for one row whose key stays as it is.
   if concat(current_setting('rowcast.state', true), pg_trigger_depth(), tg_nargs, current_setting('transaction_isolation')) = '11read committed'
@@ -396,47 +411,58 @@ begin
   end if;
 
   ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
-  keys := (select case when tg_nargs = 1 and jsonb_exists_all(to_jsonb(t.*), tg_argv) then array[tg_argv[0]] else '{}' end from old_rows t limit 1);
-  if keys is null and not exists (select from new_rows) then
-    return new; -- there is no row
-  elsif keys is null or keys = '{}' then
+  if tg_nargs = 0 and exists (select from new_rows) then
     select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
   end if;
-  -- Rows are paired by key, and by place where several share a key. A row whose key is gone was deleted, one whose
-  -- key is new was inserted, in that order: no key is ever there twice.
+  -- Old and new rows come in the same order. Where all have kept their keys, that pairs them. Otherwise they are paired
+  -- by key, and by place where several share a key. A row whose key is gone was deleted, one whose key is new was
+  -- inserted, in that order: no key is ever there twice. What an update changed is compared as text: as jsonb, 7 and
+  -- 7.00 are equal.
   for line in
-    with before as (
-      select r.j, r.key, row_number() over (partition by r.key order by r.place) as twin, r.place
-        from (select case when columns is null then t.j else rowcast.published(t.j, columns) end as j,
-                     case cardinality(keys) when 1 then jsonb_build_object(keys[1], t.j -> keys[1]) else rowcast.key_of(t.j, keys) end as key,
-                     row_number() over () as place
-                from (select to_jsonb(o.*) as j from old_rows o offset 0) t) r
-    ), after as (
-      select r.j, r.key, row_number() over (partition by r.key order by r.place) as twin, r.place
-        from (select case when columns is null then t.j else rowcast.published(t.j, columns) end as j,
-                     case cardinality(keys) when 1 then jsonb_build_object(keys[1], t.j -> keys[1]) else rowcast.key_of(t.j, keys) end as key,
-                     row_number() over () as place
-                from (select to_jsonb(n.*) as j from new_rows n offset 0) t) r
+    with placed as materialized (
+      select o.j as old_row, o.key as old_key, n.j as new_row, n.key as new_key, place
+        from (select o.j, rowcast.key_in(o.j, tg_argv, keys, tg_relid) as key, row_number() over () as place
+                from (select case when columns is null then to_jsonb(o.*) else rowcast.published(to_jsonb(o.*), columns) end as j from old_rows o offset 0) o) o
+        full join (select n.j, rowcast.key_in(n.j, tg_argv, keys, tg_relid) as key, row_number() over () as place
+                from (select case when columns is null then to_jsonb(n.*) else rowcast.published(to_jsonb(n.*), columns) end as j from new_rows n offset 0) n) n using (place)
+    ), kept as materialized (
+      select bool_and(coalesce(p.old_key = p.new_key, false)) as keys from placed p
     ), pairs as (
-      select b.key as old_key, b.j as old_row, a.key as new_key, a.j as new_row, coalesce(a.place, b.place) as place,
-             case when b.key is null then 2 when a.key is null then 0 else 1 end as turn
-        from before b full join after a on b.key = a.key and b.twin = a.twin
+      select p.*, 1 as turn from placed p where (select k.keys from kept k)
+      union all
+      select b.old_row, b.old_key, a.new_row, a.new_key, coalesce(a.place, b.place),
+             case when b.old_key is null then 2 when a.new_key is null then 0 else 1 end
+        from (select p.*, row_number() over (partition by p.old_key order by p.place) as twin
+                from placed p where p.old_key is not null and not (select k.keys from kept k)) b
+        full join (select p.*, row_number() over (partition by p.new_key order by p.place) as twin
+                from placed p where p.new_key is not null and not (select k.keys from kept k)) a
+          on b.old_key = a.new_key and b.twin = a.twin
+    ), names as (
+      select array(select jsonb_object_keys(coalesce(p.new_row, p.old_row))) as names from placed p limit 1
+    ), changes as (
+      select p.*, case p.turn when 1 then p.old_row - array(
+               select c.name from unnest((select n.names from names n)) c (name) where (p.old_row -> c.name)::text = (p.new_row -> c.name)::text) end as changed
+        from pairs p offset 0
     )
-    select case p.turn
-             when 0 then concat(ticket, ' d ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', p.old_key, ',"old":', p.old_row, E'\n')
-             when 1 then concat(ticket, ' u ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', p.new_key, ',"new":', p.new_row, ',"old":', rowcast.changed(p.old_row, p.new_row), E'\n')
-             else concat(ticket, ' i ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', p.new_key, ',"new":', p.new_row, E'\n')
+    select case c.turn
+             when 0 then concat(ticket, ' d ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', c.old_key, ',"old":', c.old_row, E'\n')
+             when 1 then concat(ticket, ' u ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', c.new_key, ',"new":', c.new_row, ',"old":', c.changed, E'\n')
+             else concat(ticket, ' i ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', c.new_key, ',"new":', c.new_row, E'\n')
            end
-      from pairs p where p.turn <> 1 or p.old_row::text <> p.new_row::text
-     order by p.turn, p.place
+      from changes c where c.turn <> 1 or c.changed <> '{}'
+     order by c.turn, c.place
   loop
     lines := lines || line;
     if octet_length(lines) > 7000 then
-      perform rowcast.add_lines(ticket, lines);
+      body := body || lines;
       lines := '';
+      if octet_length(body) > 60000 then
+        done := concat(rowcast.add_lines(ticket, body));
+        body := '';
+      end if;
     end if;
   end loop;
-  perform rowcast.add_lines(ticket, lines);
+  done := concat(rowcast.add_lines(ticket, body || lines));
   return new;
 end $$;
 comment on function rowcast.capture_update() is 'Trigger after each UPDATE on a watched table.';
@@ -446,29 +472,46 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   keys    text[];
   columns text[];
-  ticket  bigint := rowcast.ticket(pg_trigger_depth(), tg_relid);
+  ticket  bigint;
   line    text;
   lines   text := '';
+  body    text := '';
+  done    text;
 begin
-  keys := (select case when tg_nargs = 1 and jsonb_exists_all(to_jsonb(t.*), tg_argv) then array[tg_argv[0]] else '{}' end from old_rows t limit 1);
-  if keys is null then
-    return new; -- there is no row
-  elsif keys = '{}' then
+  -- The quick path, for one row.
+  if concat(current_setting('rowcast.state', true), pg_trigger_depth(), tg_nargs, current_setting('transaction_isolation')) = '11read committed'
+  then
+    insert into rowcast.log (slot, id, xid, part, at, chunks, body)
+      select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), 0, clock_timestamp(), 0,
+             format(E'0 d %s %s\t"key":%s,"old":%s\n', tg_relid, tg_relid::regclass, jsonb_set('{}', tg_argv, o.j #> tg_argv), o.j)
+        from (select to_jsonb(o.*) as j from old_rows o offset 0) o
+       where not exists (select from old_rows offset 1)
+         and case when jsonb_exists_all(o.j, tg_argv) then set_config('rowcast.state', 'open', true) = 'open' end;
+    if found then
+      return new;
+    end if;
+  end if;
+
+  ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
+  if tg_nargs = 0 and exists (select from old_rows) then
     select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
   end if;
   for line in
-    select concat(ticket, ' d ', tg_relid, ' ', tg_relid::regclass, E'\t"key":',
-                  case cardinality(keys) when 1 then jsonb_build_object(keys[1], r.j -> keys[1]) else rowcast.key_of(r.j, keys) end,
+    select concat(ticket, ' d ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', rowcast.key_in(r.j, tg_argv, keys, tg_relid),
                   ',"old":', case when columns is null then r.j else rowcast.published(r.j, columns) end, E'\n')
       from (select to_jsonb(o.*) as j from old_rows o offset 0) r
   loop
     lines := lines || line;
     if octet_length(lines) > 7000 then
-      perform rowcast.add_lines(ticket, lines);
+      body := body || lines;
       lines := '';
+      if octet_length(body) > 60000 then
+        done := concat(rowcast.add_lines(ticket, body));
+        body := '';
+      end if;
     end if;
   end loop;
-  perform rowcast.add_lines(ticket, lines);
+  done := concat(rowcast.add_lines(ticket, body || lines));
   return new;
 end $$;
 comment on function rowcast.capture_delete() is 'Trigger after each DELETE on a watched table.';

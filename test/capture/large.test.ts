@@ -64,6 +64,19 @@ describe('large', () => {
     ]);
   });
 
+  it('many large rows of one statement, a few at a time', async () => {
+    const commit = await log.one(
+      `insert into notes select n, repeat('x', 100000) from generate_series(1, 50) n`,
+    );
+    expect(commit.changes).toHaveLength(50);
+    // All of them in one text would be an error of the writer's, past a gigabyte.
+    const { rows } = await database.query<{ longest: number }>(`
+      with it as (select xid from rowcast.log order by id desc limit 1)
+      select greatest((select max(octet_length(body)) from rowcast.log where xid = (select xid from it)),
+                      (select max(octet_length(body)) from rowcast.chunk where xid = (select xid from it))) as longest`);
+    expect(rows[0]?.longest).toBeLessThan(200_000);
+  });
+
   it('one statement with 200,000 rows', async () => {
     const commit = await log.one(`insert into notes select n, 'x' from generate_series(1, 200000) n`);
     expect(commit.inline).toBe(false);

@@ -72,6 +72,18 @@ describe('one statement', () => {
     ]);
   });
 
+  it('an update of several rows says of each what it changed of it, and nothing of one that it left alone', async () => {
+    await log.writer.query(`insert into notes values (1, 'a', 7), (2, 'b', 7), (3, null, 7), (4, 'b', 8)`);
+    const commit = await log.one(
+      `update notes set body = 'b', total = case when id = 1 then 7.00 else total end`,
+    );
+    expect(commit.changes).toEqual([
+      { op: 'update', table, key: { id: 1 }, new: note(1, 'b', 7), old: { body: 'a', total: 7 } },
+      { op: 'update', table, key: { id: 3 }, new: note(3, 'b', 7), old: { body: null } },
+    ]);
+    expect(commit.texts[0]).toContain('"total": 7.00');
+  });
+
   it('delete', async () => {
     await log.writer.query(`insert into notes values (1, 'one', 1), (2, 'two', 2)`);
     expect(await log.changes('delete from notes where id = 2')).toEqual([
@@ -99,6 +111,30 @@ describe('one statement', () => {
       { op: 'insert', ...pairs, key: { a: 1, b: 'y' }, new: { a: 1, b: 'y', v: 6 } },
     ]);
     expect(await log.changes('delete from pairs')).toMatchObject([{ op: 'delete', key: { a: 1, b: 'y' } }]);
+  });
+
+  it('an update and a delete of several rows with a composite key', async () => {
+    await log.writer.query(`insert into pairs values (1, 'x', 5), (1, 'y', 6), (2, 'x', 7)`);
+    expect(await log.changes('update pairs set v = v + 1 where a = 1')).toEqual([
+      {
+        op: 'update',
+        table: 'public.pairs',
+        key: { a: 1, b: 'x' },
+        new: { a: 1, b: 'x', v: 6 },
+        old: { v: 5 },
+      },
+      {
+        op: 'update',
+        table: 'public.pairs',
+        key: { a: 1, b: 'y' },
+        new: { a: 1, b: 'y', v: 7 },
+        old: { v: 6 },
+      },
+    ]);
+    expect(await log.changes('delete from pairs where a = 1')).toMatchObject([
+      { op: 'delete', key: { a: 1, b: 'x' }, old: { v: 6 } },
+      { op: 'delete', key: { a: 1, b: 'y' }, old: { v: 7 } },
+    ]);
   });
 });
 
@@ -216,6 +252,16 @@ describe('updates of keys', () => {
     expect(await log.changes(`update notes set id = 5`)).toEqual([
       { op: 'delete', table, key: { id: 1 }, old: note(1, 'one') },
       { op: 'insert', table, key: { id: 5 }, new: note(5, 'one') },
+    ]);
+  });
+
+  it('an update that gives one of several rows another key', async () => {
+    await log.writer.query(`insert into notes values (1, 'a'), (2, 'b'), (3, 'c')`);
+    expect(await log.changes(`update notes set id = case id when 2 then 9 else id end, body = 'z'`)).toEqual([
+      { op: 'delete', table, key: { id: 2 }, old: note(2, 'b') },
+      { op: 'update', table, key: { id: 1 }, new: note(1, 'z'), old: { body: 'a' } },
+      { op: 'update', table, key: { id: 3 }, new: note(3, 'z'), old: { body: 'c' } },
+      { op: 'insert', table, key: { id: 9 }, new: note(9, 'z') },
     ]);
   });
 
