@@ -133,9 +133,10 @@ begin
   end if;
 
   delete from rowcast.relation r where not exists (select from pg_class c where c.oid = r.relation);
+  perform rowcast.renew_captures();
 end $$;
 comment on function rowcast.prune(interval, bigint) is
-  'Removes from the log what is older than max_age, and the oldest beyond max_bytes on disk, a slot at a time; then moves on to a fresh slot when the one being written holds a sixth of either. Never waits for a lock, and does nothing while another call is at work. Gives the number of slots emptied, the bytes freed, and the bytes that the log takes now. Call it now and then (the service does); a slot in use is left for the next call. Runs with the rights of rowcast''s owner: grant EXECUTE to whoever shall prune.';
+  'Removes from the log what is older than max_age, and the oldest beyond max_bytes on disk, a slot at a time; then moves on to a fresh slot when the one being written holds a sixth of either. Never waits for a lock, and does nothing while another call is at work. Gives the number of slots emptied, the bytes freed, and the bytes that the log takes now. Writes the triggers of tables that were altered again. Call it now and then (the service does); a slot in use is left for the next call. Runs with the rights of rowcast''s owner: grant EXECUTE to whoever shall prune.';
 
 revoke all on function rowcast.prune(interval, bigint) from public;
 

@@ -6,7 +6,8 @@
 -- row, which fires once, at the end, completes the row and sends one NOTIFY.
 --
 -- A line is `ticket operation oid table TAB rest NEWLINE`: the table by its oid, which stays, and by the name that it
--- has then. A statement's ticket is where the write-ahead log stood when it began; 0 where nothing can be before it. It
+-- has then. A statement's ticket is where the write-ahead log stood when it began; less than that, by how deep it is
+-- within others, where nothing had been captured yet. It
 -- is captured when it ends, after the statements that its triggers ran, so lines are sorted by ticket when they are read:
 -- each row's versions then come in the order in which they were made.
 --
@@ -28,14 +29,12 @@ do $$ begin perform pg_advisory_xact_lock(hashtext('rowcast'), 0); end $$;
 
 -- ── When a statement begins ────────────────────────────────────────────────────────────────────────────────────
 
--- It runs with the rights and the search path of the writer: so everything is named in full. Where nothing was captured
--- yet and no trigger is at work, it needs no ticket: what has none comes first.
+-- It runs with the rights and the search path of the writer: so everything is named in full. Who begins before anything was
+-- captured takes no ticket: these are statements within each other, one at each depth.
 create or replace function rowcast.begin_statement() returns trigger language plpgsql as $$
-declare
-  ticket pg_catalog.text;
 begin
-  if pg_catalog.pg_trigger_depth() operator(pg_catalog.>) 1 or pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.<>) '' then
-    ticket := pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, true);
+  if pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.<>) '' then
+    perform pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, true);
   end if;
   return new;
 end $$;
@@ -54,7 +53,7 @@ begin
     done := set_config(setting, concat(split_part(ticket, ' ', 1), ' ended'), true);
   end if;
   return coalesce(greatest(nullif(split_part(ticket, ' ', 1), '')::pg_lsn,
-                           case when deeper not like '% ended' then nullif(deeper, '')::pg_lsn end) - '0/0'::pg_lsn, 0);
+                           case when deeper not like '% ended' then nullif(deeper, '')::pg_lsn end) - '0/0'::pg_lsn, depth - 1);
 end $$;
 comment on function rowcast.ticket(int, oid) is 'The ticket of the statement on a table that ends at a trigger depth.';
 
@@ -119,16 +118,33 @@ language plpgsql immutable as $$
 begin
   if names is null then
     return row_json;
+  elsif not jsonb_exists_all(row_json, names) then
+    perform rowcast.refuse_names(row_json, names);
   end if;
   return (select coalesce(jsonb_object_agg(e.key, e.value), '{}') from jsonb_each(row_json) e where e.key = any (names));
 end $$;
-comment on function rowcast.published(jsonb, text[]) is 'The named members of a row; all of them when no names are given.';
+comment on function rowcast.published(jsonb, text[]) is
+  'The named members of a row; all of them when no names are given. Raises serialization_failure where the row has not all of them.';
 
 create or replace function rowcast.key_of(row_json jsonb, names text[]) returns jsonb
-language sql immutable as $$
-  select jsonb_object_agg(name, row_json -> name) from unnest(names) name
-$$;
-comment on function rowcast.key_of(jsonb, text[]) is 'The key of a row.';
+language plpgsql immutable as $$
+begin
+  if not jsonb_exists_all(row_json, names) then
+    perform rowcast.refuse_names(row_json, names);
+  end if;
+  return (select jsonb_object_agg(name, row_json -> name) from unnest(names) name);
+end $$;
+comment on function rowcast.key_of(jsonb, text[]) is 'The key of a row. Raises serialization_failure where the row has not all of its columns.';
+
+-- Names are read with the snapshot of the transaction, rows are as the table is.
+create or replace function rowcast.refuse_names(row_json jsonb, names text[]) returns void
+language plpgsql immutable as $$
+begin
+  raise exception 'rowcast: a column of a watched table was renamed or dropped after the snapshot of this transaction: %',
+    (select string_agg(quote_ident(name), ', ') from unnest(names) name where not jsonb_exists(row_json, name))
+    using errcode = 'serialization_failure', hint = 'Try the transaction again.';
+end $$;
+comment on function rowcast.refuse_names(jsonb, text[]) is 'Raises serialization_failure: a row has not all of the named columns.';
 
 -- The planner takes it apart.
 create or replace function rowcast.key_in(row_json jsonb, path text[], keys text[], relation oid) returns jsonb
@@ -267,17 +283,22 @@ comment on function rowcast.complete(rowcast.log) is 'Completes the transaction'
 --   5  barrier  everyone shares it until his end. The leader waits for it before it is calm again: until then, who was
 --               muted may still come, without a NOTIFY, and what is notified now must not overtake him
 --   6  calm     held: whatever was muted has been read, so commits may be handed on as they are notified
--- Named in full, as it is run with the search path of the writer.
-create or replace function rowcast.tell(xid xid8, id bigint, body text) returns void language sql as $$
-  select case when not pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 5) then pg_catalog.pg_notify('rowcast', $1::pg_catalog.text)
-              when not pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 6) then pg_catalog.pg_notify('rowcast',
-                case when pg_catalog.octet_length($3) operator(pg_catalog.<) 7900
-                  then pg_catalog.concat($1, ' ', $2, ' ', pg_catalog.to_json(pg_catalog.clock_timestamp()), E'\n', $3) else $1::pg_catalog.text end)
-              when pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 4) then pg_catalog.pg_notify('rowcast', $1::pg_catalog.text) end
+-- Calm is looked at first, as most often nothing else has to be: what is notified while it is held can have seen nothing
+-- that was muted and is not read yet. The barrier is shared before muting is looked at: who is muted is waited for.
+-- Named in full, as they are run with the search path of the writer; the planner takes them apart.
+create or replace function rowcast.is_calm() returns boolean language sql as $$
+  select not pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 6)
 $$;
-comment on function rowcast.tell(xid8, bigint, text) is
-  'Sends the NOTIFY of a transaction, unless the leading instance has muted it: with its changes, where they fit and the leader is calm, else that there is something to read.';
-drop function if exists rowcast.telling();
+comment on function rowcast.is_calm() is 'Whether the leading instance is calm: then a NOTIFY may carry the changes.';
+
+create or replace function rowcast.tell_to_read(xid xid8) returns void language sql as $$
+  select case when not pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 5)
+                or pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 4)
+              then pg_catalog.pg_notify('rowcast', $1::pg_catalog.text) end
+$$;
+comment on function rowcast.tell_to_read(xid8) is
+  'Sends the NOTIFY of a transaction that says that there is something to read, unless the leading instance has muted it.';
+drop function if exists rowcast.telling(), rowcast.tell(xid8, bigint, text);
 
 create or replace function rowcast.end_long_transaction(log_row rowcast.log) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -289,9 +310,11 @@ begin
     -- What follows a first part is always told of: the first may have been told before. Equal NOTIFYs of a transaction
     -- are one.
     told := concat(pg_notify('rowcast', done.xid::text));
+  -- Where constraints are immediate, we are within the capture of a statement: others may be around it.
+  elsif done.chunks = 0 and pg_trigger_depth() = 1 and octet_length(done.body) < 7900 and rowcast.is_calm() then
+    told := concat(pg_notify('rowcast', concat(done.xid, ' ', done.id, ' ', to_json(done.at), E'\n', done.body)));
   else
-    -- Where constraints are immediate, we are within the capture of a statement: others may be around it.
-    told := concat(rowcast.tell(done.xid, done.id, case when done.chunks = 0 and pg_trigger_depth() = 1 then done.body end));
+    told := concat(rowcast.tell_to_read(done.xid));
   end if;
 end $$;
 comment on function rowcast.end_long_transaction(rowcast.log) is
@@ -304,14 +327,19 @@ declare
   done pg_catalog.text;
 begin
   -- Most transactions are one statement of few rows: then the row is as it must be.
-  if pg_catalog.current_setting('rowcast.state') operator(pg_catalog.=) 'open' and pg_catalog.pg_trigger_depth() operator(pg_catalog.=) 1
+  if pg_catalog.concat(pg_catalog.current_setting('rowcast.state'), pg_catalog.pg_trigger_depth()) operator(pg_catalog.=) 'open1'
      and pg_catalog.clock_timestamp() operator(pg_catalog.<) (new.at operator(pg_catalog.+) interval '50 ms')
   then
-    done := pg_catalog.concat(pg_catalog.set_config('rowcast.state', 'ended 0', true), rowcast.tell(new.xid, new.id, new.body));
+    done := pg_catalog.set_config('rowcast.state', 'ended 0', true);
+    if pg_catalog.octet_length(new.body) operator(pg_catalog.<) 7900 and rowcast.is_calm() then
+      done := pg_catalog.pg_notify('rowcast', pg_catalog.concat(new.xid, ' ', new.id, ' ', pg_catalog.to_json(new.at), E'\n', new.body));
+    else
+      done := rowcast.tell_to_read(new.xid);
+    end if;
   else
-    done := pg_catalog.concat(rowcast.end_long_transaction(new));
+    done := rowcast.end_long_transaction(new);
   end if;
-  return new;
+  return old; -- null, and no expression to make ready
 end $$;
 comment on function rowcast.end_transaction() is
   'Deferred constraint trigger on rowcast.log: completes the transaction''s row and sends its NOTIFY, with the changes when they fit, unless the leading instance has muted it.';
@@ -324,194 +352,215 @@ begin
   end if;
 end $$;
 
+-- ── Values ─────────────────────────────────────────────────────────────────────────────────────────────────────
+-- They must not depend on the settings of the writer's session, nor may what is run with the rights of rowcast's owner
+-- depend on his search path. Where a function has no SET for it, it pins them itself. These two are named in full.
+
+create or replace function rowcast.pin() returns text[] language plpgsql as $$
+declare
+  settings pg_catalog.text[] := '{timezone,intervalstyle,bytea_output,extra_float_digits,datestyle,lc_monetary,search_path}';
+  pinned   pg_catalog.text[] := array['UTC', 'postgres', 'hex', '1', 'ISO, MDY', 'C', 'pg_catalog, pg_temp'];
+  was      pg_catalog.text[] := array[pg_catalog.current_setting('timezone'), pg_catalog.current_setting('intervalstyle'),
+    pg_catalog.current_setting('bytea_output'), pg_catalog.current_setting('extra_float_digits'), pg_catalog.current_setting('datestyle'),
+    pg_catalog.current_setting('lc_monetary'), pg_catalog.current_setting('search_path')];
+begin
+  for place in 1 .. 7 loop
+    if was[place] operator(pg_catalog.<>) pinned[place] then
+      perform pg_catalog.set_config(settings[place], pinned[place], true);
+    end if;
+  end loop;
+  return was;
+end $$;
+comment on function rowcast.pin() is 'Pins the settings that values depend on, and the search path; gives what they were, for rowcast.unpin.';
+
+create or replace function rowcast.unpin(was text[]) returns void language plpgsql as $$
+declare
+  settings pg_catalog.text[] := '{timezone,intervalstyle,bytea_output,extra_float_digits,datestyle,lc_monetary,search_path}';
+  pinned   pg_catalog.text[] := array['UTC', 'postgres', 'hex', '1', 'ISO, MDY', 'C', 'pg_catalog, pg_temp'];
+begin
+  for place in 1 .. 7 loop
+    if was[place] operator(pg_catalog.<>) pinned[place] then
+      perform pg_catalog.set_config(settings[place], was[place], true);
+    end if;
+  end loop;
+end $$;
+comment on function rowcast.unpin(text[]) is 'Gives the settings back that rowcast.pin has pinned.';
+
 -- ── Triggers ───────────────────────────────────────────────────────────────────────────────────────────────────
+-- Three of them are written for each table, by rowcast.write_captures: what stands here, with a quick way before it, for
+-- what most transactions are. It comes where the line `-- quick` is. All before rowcast.pin runs with the search path of
+-- the writer: so it is named in full.
+--
 -- Their argument: the key's column, where the key is one column and all columns are published: then there is nothing to
 -- look up, as long as there is a column of that name. Otherwise none. (As a path into the row, tg_argv is taken whole:
 -- subscripts cost more.)
 
-create or replace function rowcast.capture_insert() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  keys    text[];
-  columns text[];
-  ticket  bigint := 0;
-  line    text;
-  lines   text := '';
-  body    text := '';
-  done    text;
+create or replace function rowcast.take_mark_back() returns void language plpgsql as $$
 begin
-  -- The quick path: the first statement of the transaction that is captured, of one row. Not where there is no such key
-  -- any more. Written for few nodes in the plan, as starting the executor is most of what it costs: the columns of the
-  -- log are all given, in their order. CASE, as the planner may turn an AND around.
-  if concat(current_setting('rowcast.state', true), pg_trigger_depth(), tg_nargs, current_setting('transaction_isolation')) = '11read committed'
-  then
-    insert into rowcast.log (slot, id, xid, part, at, chunks, body)
-      select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), 0, clock_timestamp(), 0,
-             format(E'0 i %s %s\t"key":%s,"new":%s\n', tg_relid, tg_relid::regclass, jsonb_set('{}', tg_argv, n.j #> tg_argv), n.j)
-        from (select to_jsonb(n.*) as j from new_rows n offset 0) n
-       where not exists (select from new_rows offset 1)
-         and case when jsonb_exists_all(n.j, tg_argv) then set_config('rowcast.state', 'open', true) = 'open' end;
+  perform set_config('rowcast.state', case current_setting('rowcast.state') when 'openopen' then 'open' when 'ended 0o' then 'ended 0' end, true)
+    where current_setting('rowcast.state') in ('openopen', 'ended 0o');
+end $$;
+comment on function rowcast.take_mark_back() is 'Takes back what the quick way of a table leaves in the state at each row but the first.';
+
+create or replace function rowcast.capture_insert() returns trigger language plpgsql security definer as $$
+begin
+  -- quick
+  declare
+    pinned  pg_catalog.text[];
+    keys    pg_catalog.text[];
+    columns pg_catalog.text[];
+    ticket  pg_catalog.int8;
+    skip    pg_catalog.int4 := 0; -- rows that the quick way has captured
+    line    pg_catalog.text;
+    lines   pg_catalog.text := '';
+    body    pg_catalog.text := '';
+    done    pg_catalog.text;
+  begin
+    pinned := rowcast.pin();
     if found then
-      return new;
+      skip := 1;
+      done := rowcast.take_mark_back();
     end if;
-  else
     ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
     if tg_nargs = 0 and exists (select from new_rows) then
       select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
     end if;
-  end if;
-
-  for line in
-    select concat(ticket, ' i ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', rowcast.key_in(r.j, tg_argv, keys, tg_relid),
-                  ',"new":', case when columns is null then r.j else rowcast.published(r.j, columns) end, E'\n')
-      from (select to_jsonb(n.*) as j from new_rows n offset 0) r
-  loop
-    lines := lines || line;
-    if octet_length(lines) > 7000 then
-      body := body || lines;
-      lines := '';
-      if octet_length(body) > 60000 then
-        done := concat(rowcast.add_lines(ticket, body));
-        body := '';
+    for line in
+      select concat(ticket, ' i ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', rowcast.key_in(r.j, tg_argv, keys, tg_relid),
+                    ',"new":', case when columns is null then r.j else rowcast.published(r.j, columns) end, E'\n')
+        from (select to_jsonb(n.*) as j from new_rows n offset skip) r
+    loop
+      lines := lines || line;
+      if octet_length(lines) > 7000 then
+        body := body || lines;
+        lines := '';
+        if octet_length(body) > 60000 then
+          done := concat(rowcast.add_lines(ticket, body));
+          body := '';
+        end if;
       end if;
-    end if;
-  end loop;
-  done := concat(rowcast.add_lines(ticket, body || lines));
+    end loop;
+    done := concat(rowcast.add_lines(ticket, body || lines));
+    done := rowcast.unpin(pinned);
+  end;
   return new;
 end $$;
 comment on function rowcast.capture_insert() is 'Trigger after each INSERT on a watched table.';
 
-create or replace function rowcast.capture_update() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  keys    text[];
-  columns text[];
-  ticket  bigint;
-  line    text;
-  lines   text := '';
-  body    text := '';
-  done    text;
+create or replace function rowcast.capture_update() returns trigger language plpgsql security definer as $$
 begin
-  -- The quick path, for one row whose key stays as it is.
-  if concat(current_setting('rowcast.state', true), pg_trigger_depth(), tg_nargs, current_setting('transaction_isolation')) = '11read committed'
-  then
-    insert into rowcast.log (slot, id, xid, part, at, chunks, body)
-      select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), 0, clock_timestamp(), 0,
-             format(E'0 u %s %s\t"key":%s,"new":%s,"old":%s\n', tg_relid, tg_relid::regclass, jsonb_set('{}', tg_argv, one.new #> tg_argv), one.new, one.changed)
-        from (select n.j as new,
-                     case when o.j #> tg_argv = n.j #> tg_argv
-                          then (select jsonb_object_agg(e.key, e.value) from jsonb_each(o.j) e where e.value::text <> (n.j -> e.key)::text) end as changed
-                from (select to_jsonb(o.*) as j from old_rows o offset 0) o, (select to_jsonb(n.*) as j from new_rows n offset 0) n
-               where not exists (select from (select from old_rows union all select from new_rows) every offset 2)
-              offset 0) one
-       where case when one.changed is not null then set_config('rowcast.state', 'open', true) = 'open' end;
-    if found then
-      return new;
+  -- quick
+  declare
+    pinned  pg_catalog.text[];
+    keys    pg_catalog.text[];
+    columns pg_catalog.text[];
+    ticket  pg_catalog.int8;
+    line    pg_catalog.text;
+    lines   pg_catalog.text := '';
+    body    pg_catalog.text := '';
+    done    pg_catalog.text;
+  begin
+    pinned := rowcast.pin();
+    ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
+    if tg_nargs = 0 and exists (select from new_rows) then
+      select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
     end if;
-  end if;
-
-  ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
-  if tg_nargs = 0 and exists (select from new_rows) then
-    select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
-  end if;
-  -- Old and new rows come in the same order. Where all have kept their keys, that pairs them. Otherwise they are paired
-  -- by key, and by place where several share a key. A row whose key is gone was deleted, one whose key is new was
-  -- inserted, in that order: no key is ever there twice. What an update changed is compared as text: as jsonb, 7 and
-  -- 7.00 are equal.
-  for line in
-    with placed as materialized (
-      select o.j as old_row, o.key as old_key, n.j as new_row, n.key as new_key, place
-        from (select o.j, rowcast.key_in(o.j, tg_argv, keys, tg_relid) as key, row_number() over () as place
-                from (select case when columns is null then to_jsonb(o.*) else rowcast.published(to_jsonb(o.*), columns) end as j from old_rows o offset 0) o) o
-        full join (select n.j, rowcast.key_in(n.j, tg_argv, keys, tg_relid) as key, row_number() over () as place
-                from (select case when columns is null then to_jsonb(n.*) else rowcast.published(to_jsonb(n.*), columns) end as j from new_rows n offset 0) n) n using (place)
-    ), kept as materialized (
-      select bool_and(coalesce(p.old_key = p.new_key, false)) as keys from placed p
-    ), pairs as (
-      select p.*, 1 as turn from placed p where (select k.keys from kept k)
-      union all
-      select b.old_row, b.old_key, a.new_row, a.new_key, coalesce(a.place, b.place),
-             case when b.old_key is null then 2 when a.new_key is null then 0 else 1 end
-        from (select p.*, row_number() over (partition by p.old_key order by p.place) as twin
-                from placed p where p.old_key is not null and not (select k.keys from kept k)) b
-        full join (select p.*, row_number() over (partition by p.new_key order by p.place) as twin
-                from placed p where p.new_key is not null and not (select k.keys from kept k)) a
-          on b.old_key = a.new_key and b.twin = a.twin
-    ), names as (
-      select array(select jsonb_object_keys(coalesce(p.new_row, p.old_row))) as names from placed p limit 1
-    ), changes as (
-      select p.*, case p.turn when 1 then p.old_row - array(
-               select c.name from unnest((select n.names from names n)) c (name) where (p.old_row -> c.name)::text = (p.new_row -> c.name)::text) end as changed
-        from pairs p offset 0
-    )
-    select case c.turn
-             when 0 then concat(ticket, ' d ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', c.old_key, ',"old":', c.old_row, E'\n')
-             when 1 then concat(ticket, ' u ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', c.new_key, ',"new":', c.new_row, ',"old":', c.changed, E'\n')
-             else concat(ticket, ' i ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', c.new_key, ',"new":', c.new_row, E'\n')
-           end
-      from changes c where c.turn <> 1 or c.changed <> '{}'
-     order by c.turn, c.place
-  loop
-    lines := lines || line;
-    if octet_length(lines) > 7000 then
-      body := body || lines;
-      lines := '';
-      if octet_length(body) > 60000 then
-        done := concat(rowcast.add_lines(ticket, body));
-        body := '';
+    -- Old and new rows come in the same order. Where all have kept their keys, that pairs them. Otherwise they are paired
+    -- by key, and by place where several share a key. A row whose key is gone was deleted, one whose key is new was
+    -- inserted, in that order: no key is ever there twice. What an update changed is compared as text: as jsonb, 7 and
+    -- 7.00 are equal.
+    for line in
+      with placed as materialized (
+        select o.j as old_row, o.key as old_key, n.j as new_row, n.key as new_key, place
+          from (select o.j, rowcast.key_in(o.j, tg_argv, keys, tg_relid) as key, row_number() over () as place
+                  from (select case when columns is null then to_jsonb(o.*) else rowcast.published(to_jsonb(o.*), columns) end as j from old_rows o offset 0) o) o
+          full join (select n.j, rowcast.key_in(n.j, tg_argv, keys, tg_relid) as key, row_number() over () as place
+                  from (select case when columns is null then to_jsonb(n.*) else rowcast.published(to_jsonb(n.*), columns) end as j from new_rows n offset 0) n) n using (place)
+      ), kept as materialized (
+        select bool_and(coalesce(p.old_key = p.new_key, false)) as keys from placed p
+      ), pairs as (
+        select p.*, 1 as turn from placed p where (select k.keys from kept k)
+        union all
+        select b.old_row, b.old_key, a.new_row, a.new_key, coalesce(a.place, b.place),
+               case when b.old_key is null then 2 when a.new_key is null then 0 else 1 end
+          from (select p.*, row_number() over (partition by p.old_key order by p.place) as twin
+                  from placed p where p.old_key is not null and not (select k.keys from kept k)) b
+          full join (select p.*, row_number() over (partition by p.new_key order by p.place) as twin
+                  from placed p where p.new_key is not null and not (select k.keys from kept k)) a
+            on b.old_key = a.new_key and b.twin = a.twin
+      ), names as (
+        select array(select jsonb_object_keys(coalesce(p.new_row, p.old_row))) as names from placed p limit 1
+      ), changes as (
+        select p.*, case p.turn when 1 then p.old_row - array(
+                 select c.name from unnest((select n.names from names n)) c (name) where (p.old_row -> c.name)::text = (p.new_row -> c.name)::text) end as changed
+          from pairs p offset 0
+      )
+      select case c.turn
+               when 0 then concat(ticket, ' d ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', c.old_key, ',"old":', c.old_row, E'\n')
+               when 1 then concat(ticket, ' u ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', c.new_key, ',"new":', c.new_row, ',"old":', c.changed, E'\n')
+               else concat(ticket, ' i ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', c.new_key, ',"new":', c.new_row, E'\n')
+             end
+        from changes c where c.turn <> 1 or c.changed <> '{}'
+       order by c.turn, c.place
+    loop
+      lines := lines || line;
+      if octet_length(lines) > 7000 then
+        body := body || lines;
+        lines := '';
+        if octet_length(body) > 60000 then
+          done := concat(rowcast.add_lines(ticket, body));
+          body := '';
+        end if;
       end if;
-    end if;
-  end loop;
-  done := concat(rowcast.add_lines(ticket, body || lines));
+    end loop;
+    done := concat(rowcast.add_lines(ticket, body || lines));
+    done := rowcast.unpin(pinned);
+  end;
   return new;
 end $$;
 comment on function rowcast.capture_update() is 'Trigger after each UPDATE on a watched table.';
 
-create or replace function rowcast.capture_delete() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  keys    text[];
-  columns text[];
-  ticket  bigint;
-  line    text;
-  lines   text := '';
-  body    text := '';
-  done    text;
+create or replace function rowcast.capture_delete() returns trigger language plpgsql security definer as $$
 begin
-  -- The quick path, for one row.
-  if concat(current_setting('rowcast.state', true), pg_trigger_depth(), tg_nargs, current_setting('transaction_isolation')) = '11read committed'
-  then
-    insert into rowcast.log (slot, id, xid, part, at, chunks, body)
-      select rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), 0, clock_timestamp(), 0,
-             format(E'0 d %s %s\t"key":%s,"old":%s\n', tg_relid, tg_relid::regclass, jsonb_set('{}', tg_argv, o.j #> tg_argv), o.j)
-        from (select to_jsonb(o.*) as j from old_rows o offset 0) o
-       where not exists (select from old_rows offset 1)
-         and case when jsonb_exists_all(o.j, tg_argv) then set_config('rowcast.state', 'open', true) = 'open' end;
+  -- quick
+  declare
+    pinned  pg_catalog.text[];
+    keys    pg_catalog.text[];
+    columns pg_catalog.text[];
+    ticket  pg_catalog.int8;
+    skip    pg_catalog.int4 := 0; -- rows that the quick way has captured
+    line    pg_catalog.text;
+    lines   pg_catalog.text := '';
+    body    pg_catalog.text := '';
+    done    pg_catalog.text;
+  begin
+    pinned := rowcast.pin();
     if found then
-      return new;
+      skip := 1;
+      done := rowcast.take_mark_back();
     end if;
-  end if;
-
-  ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
-  if tg_nargs = 0 and exists (select from old_rows) then
-    select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
-  end if;
-  for line in
-    select concat(ticket, ' d ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', rowcast.key_in(r.j, tg_argv, keys, tg_relid),
-                  ',"old":', case when columns is null then r.j else rowcast.published(r.j, columns) end, E'\n')
-      from (select to_jsonb(o.*) as j from old_rows o offset 0) r
-  loop
-    lines := lines || line;
-    if octet_length(lines) > 7000 then
-      body := body || lines;
-      lines := '';
-      if octet_length(body) > 60000 then
-        done := concat(rowcast.add_lines(ticket, body));
-        body := '';
+    ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
+    if tg_nargs = 0 and exists (select from old_rows) then
+      select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
+    end if;
+    for line in
+      select concat(ticket, ' d ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', rowcast.key_in(r.j, tg_argv, keys, tg_relid),
+                    ',"old":', case when columns is null then r.j else rowcast.published(r.j, columns) end, E'\n')
+        from (select to_jsonb(o.*) as j from old_rows o offset skip) r
+    loop
+      lines := lines || line;
+      if octet_length(lines) > 7000 then
+        body := body || lines;
+        lines := '';
+        if octet_length(body) > 60000 then
+          done := concat(rowcast.add_lines(ticket, body));
+          body := '';
+        end if;
       end if;
-    end if;
-  end loop;
-  done := concat(rowcast.add_lines(ticket, body || lines));
+    end loop;
+    done := concat(rowcast.add_lines(ticket, body || lines));
+    done := rowcast.unpin(pinned);
+  end;
   return new;
 end $$;
 comment on function rowcast.capture_delete() is 'Trigger after each DELETE on a watched table.';
@@ -530,9 +579,8 @@ comment on function rowcast.capture_truncate() is 'Trigger after each TRUNCATE o
 -- to those attached later too.
 
 create or replace function rowcast.begin_tree_statement() returns trigger language plpgsql as $$
-declare
-  ticket text := pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, true);
 begin
+  perform pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, true);
   perform pg_catalog.set_config('rowcast.covered', pg_catalog.concat(pg_catalog.current_setting('rowcast.covered', true), '[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']'), true);
   return new;
 end $$;
@@ -618,12 +666,12 @@ end $$;
 comment on function rowcast.capture_part_truncate() is
   'Trigger before a TRUNCATE of one partition or child: its rows are deleted from the watched table.';
 
--- Values must not depend on the settings of the writer's session.
+-- As rowcast.pin does.
 do $$
 declare
   trigger_function text;
 begin
-  foreach trigger_function in array '{capture_insert,capture_update,capture_delete,capture_row,capture_part_truncate}'::text[] loop
+  foreach trigger_function in array '{capture_row,capture_part_truncate}'::text[] loop
     execute format('alter function rowcast.%I() set timezone = ''UTC''', trigger_function);
     execute format('alter function rowcast.%I() set intervalstyle = ''postgres''', trigger_function);
     execute format('alter function rowcast.%I() set bytea_output = ''hex''', trigger_function);

@@ -36,9 +36,9 @@ declare
 begin
   execute format('create trigger rowcast_begin before insert or update or delete or truncate on %s for each statement execute function rowcast.%I()',
                  relation, case when is_tree then 'begin_tree_statement' else 'begin_statement' end);
-  execute format('create trigger rowcast_insert after insert on %s referencing new table as new_rows for each statement execute function rowcast.capture_insert(%s)', relation, arguments);
-  execute format('create trigger rowcast_update after update on %s referencing old table as old_rows new table as new_rows for each statement execute function rowcast.capture_update(%s)', relation, arguments);
-  execute format('create trigger rowcast_delete after delete on %s referencing old table as old_rows for each statement execute function rowcast.capture_delete(%s)', relation, arguments);
+  execute format('create trigger rowcast_insert after insert on %s referencing new table as new_rows for each statement execute function rowcast.%I(%s)', relation, 'capture_insert_' || relation::oid, arguments);
+  execute format('create trigger rowcast_update after update on %s referencing old table as old_rows new table as new_rows for each statement execute function rowcast.%I(%s)', relation, 'capture_update_' || relation::oid, arguments);
+  execute format('create trigger rowcast_delete after delete on %s referencing old table as old_rows for each statement execute function rowcast.%I(%s)', relation, 'capture_delete_' || relation::oid, arguments);
   execute format('create trigger rowcast_truncate after truncate on %s for each statement execute function rowcast.capture_truncate()', relation);
   if not is_tree then
     return;
@@ -213,9 +213,6 @@ begin
     perform set_config('lock_timeout', '3s', true);
   end if;
   perform pg_advisory_xact_lock(hashtext('rowcast'), 2);
-  perform rowcast.drop_triggers(relation);
-  perform rowcast.create_triggers(relation, case when cardinality(key) = 1 and columns is null then key[1] end);
-
   insert into rowcast.relation as r (relation, columns, column_numbers, key, key_numbers, numbered, access, scope, since, shape)
     values (relation, columns, rowcast.attribute_numbers(relation, columns, 'columns'), key, rowcast.attribute_numbers(relation, key, 'key'),
             relation, access, scope, pg_current_xact_id(), rowcast.table_shape(relation))
@@ -223,6 +220,9 @@ begin
       key_numbers = excluded.key_numbers, numbered = excluded.numbered, access = excluded.access, scope = excluded.scope, shape = excluded.shape,
       -- What was published before stays in the log for a while: nobody resumes to where a column was that is not any more.
       since = case when r.key = excluded.key and (excluded.columns is null or excluded.columns @> r.columns) then r.since else excluded.since end;
+  perform rowcast.drop_triggers(relation);
+  perform rowcast.write_captures(relation);
+  perform rowcast.create_triggers(relation, case when cardinality(key) = 1 and columns is null then key[1] end);
   perform rowcast.tell_watching(relation, 'w');
 end $$;
 comment on function rowcast.watch(regclass, text[], text[], text, jsonb) is
@@ -244,6 +244,7 @@ begin
   perform pg_advisory_xact_lock(hashtext('rowcast'), 2);
   perform rowcast.tell_watching(relation, 'x');
   perform rowcast.drop_triggers(relation);
+  perform rowcast.drop_captures();
   delete from rowcast.relation r where r.relation = relation;
 end $$;
 comment on function rowcast.unwatch(regclass) is

@@ -65,7 +65,7 @@ async function muted(leader: Instance): Promise<void> {
   await until(() => holds(4), { what: 'the leader mutes' });
 }
 
-/** Whether the leader has that lock of `rowcast.tell`. */
+/** Whether the leader has that lock, as writers know it. */
 async function holds(lock: 4 | 5 | 6): Promise<boolean> {
   const { rowCount } = await database.query(
     `select from pg_locks where locktype = 'advisory' and objid = $1 and mode = 'ExclusiveLock' and granted

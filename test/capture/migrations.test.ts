@@ -41,7 +41,15 @@ describe('migrations', () => {
   it('by 4 sessions at once, and again: each applied once, nothing harmed', async () => {
     await Promise.all([1, 2, 3, 4].map(() => applyMigrations(database.url)));
     const { rows } = await database.query('select name from rowcast.migration order by name');
-    const names = ['001_schema', '002_log', '003_capture', '004_watch', '005_messages', '006_presence'];
+    const names = [
+      '001_schema',
+      '002_log',
+      '003_capture',
+      '004_watch',
+      '005_messages',
+      '006_presence',
+      '007_captures',
+    ];
     expect(rows).toEqual(names.map((name) => ({ name })));
 
     const log = await captured(database);
