@@ -34,7 +34,7 @@ do $$ begin perform pg_advisory_xact_lock(hashtext('rowcast'), 0); end $$;
 create or replace function rowcast.begin_statement() returns trigger language plpgsql as $$
 begin
   if pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.<>) '' then
-    perform pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, true);
+    perform pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), (pg_catalog.pg_current_wal_insert_lsn() operator(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.text, true);
   end if;
   return new;
 end $$;
@@ -52,8 +52,8 @@ begin
   if depth > 1 and ticket <> '' then
     done := set_config(setting, concat(split_part(ticket, ' ', 1), ' ended'), true);
   end if;
-  return coalesce(greatest(nullif(split_part(ticket, ' ', 1), '')::pg_lsn,
-                           case when deeper not like '% ended' then nullif(deeper, '')::pg_lsn end) - '0/0'::pg_lsn, depth - 1);
+  return coalesce(greatest(nullif(split_part(ticket, ' ', 1), '')::bigint,
+                           case when deeper not like '% ended' then nullif(deeper, '')::bigint end), depth - 1);
 end $$;
 comment on function rowcast.ticket(int, oid) is 'The ticket of the statement on a table that ends at a trigger depth.';
 
@@ -167,7 +167,8 @@ comment on function rowcast.changed(jsonb, jsonb) is
 
 -- ── From lines to the log ──────────────────────────────────────────────────────────────────────────────────────
 
-create or replace function rowcast.add_lines(ticket bigint, new_lines text) returns void language plpgsql as $$
+create or replace function rowcast.add_lines(ticket bigint, new_lines text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   state text := current_setting('rowcast.state', true);
   part  int;
@@ -326,18 +327,34 @@ create or replace function rowcast.end_transaction() returns trigger language pl
 declare
   done pg_catalog.text;
 begin
-  -- Most transactions are one statement of few rows: then the row is as it must be.
+  -- Most transactions are one statement of few rows: then the row is as it must be. Most others are a few of them: then it
+  -- gets the lines of the others, as rowcast.complete does it.
   if pg_catalog.concat(pg_catalog.current_setting('rowcast.state'), pg_catalog.pg_trigger_depth()) operator(pg_catalog.=) 'open1'
      and pg_catalog.clock_timestamp() operator(pg_catalog.<) (new.at operator(pg_catalog.+) interval '50 ms')
   then
     done := pg_catalog.set_config('rowcast.state', 'ended 0', true);
-    if pg_catalog.octet_length(new.body) operator(pg_catalog.<) 7900 and rowcast.is_calm() then
-      done := pg_catalog.pg_notify('rowcast', pg_catalog.concat(new.xid, ' ', new.id, ' ', pg_catalog.to_json(new.at), E'\n', new.body));
-    else
-      done := rowcast.tell_to_read(new.xid);
+  elsif pg_catalog.concat(pg_catalog.current_setting('rowcast.state'), pg_catalog.pg_trigger_depth(), pg_catalog.current_setting('rowcast.chunks', true),
+                          pg_catalog.current_setting('rowcast.row', true)) operator(pg_catalog.=) 'more1'
+  then
+    update rowcast.log l
+       set id = pg_catalog.nextval('rowcast.log_id'), at = pg_catalog.clock_timestamp(), body = pg_catalog.concat(l.body, pg_catalog.current_setting('rowcast.lines'))
+     where l.slot operator(pg_catalog.=) rowcast.slot() and l.xid operator(pg_catalog.=) new.xid and l.id operator(pg_catalog.=) new.id
+    returning l.id, l.at, l.body into new.id, new.at, new.body;
+    if not found then -- another slot is being written since
+      select l.id, l.at, l.body into new.id, new.at, new.body
+        from rowcast.log l where l.slot operator(pg_catalog.=) new.slot and l.xid operator(pg_catalog.=) new.xid and l.part operator(pg_catalog.=) new.part;
+      done := rowcast.end_long_transaction(new);
+      return old;
     end if;
+    done := pg_catalog.concat(pg_catalog.set_config('rowcast.state', 'ended 0', true), pg_catalog.set_config('rowcast.lines', '', true));
   else
     done := rowcast.end_long_transaction(new);
+    return old;
+  end if;
+  if pg_catalog.octet_length(new.body) operator(pg_catalog.<) 7900 and rowcast.is_calm() then
+    done := pg_catalog.pg_notify('rowcast', pg_catalog.concat(new.xid, ' ', new.id, ' ', pg_catalog.to_json(new.at), E'\n', new.body));
+  else
+    done := rowcast.tell_to_read(new.xid);
   end if;
   return old; -- null, and no expression to make ready
 end $$;
@@ -358,44 +375,45 @@ end $$;
 
 create or replace function rowcast.pin() returns text[] language plpgsql as $$
 declare
-  settings pg_catalog.text[] := '{timezone,intervalstyle,bytea_output,extra_float_digits,datestyle,lc_monetary,search_path}';
-  pinned   pg_catalog.text[] := array['UTC', 'postgres', 'hex', '1', 'ISO, MDY', 'C', 'pg_catalog, pg_temp'];
-  was      pg_catalog.text[] := array[pg_catalog.current_setting('timezone'), pg_catalog.current_setting('intervalstyle'),
+  was  pg_catalog.text[] := array[pg_catalog.current_setting('timezone'), pg_catalog.current_setting('intervalstyle'),
     pg_catalog.current_setting('bytea_output'), pg_catalog.current_setting('extra_float_digits'), pg_catalog.current_setting('datestyle'),
     pg_catalog.current_setting('lc_monetary'), pg_catalog.current_setting('search_path')];
+  done pg_catalog.text;
 begin
-  for place in 1 .. 7 loop
-    if was[place] operator(pg_catalog.<>) pinned[place] then
-      perform pg_catalog.set_config(settings[place], pinned[place], true);
-    end if;
-  end loop;
+  if was operator(pg_catalog.=) '{UTC,postgres,hex,1,"ISO, MDY",C,"pg_catalog, pg_temp"}'::pg_catalog.text[] then
+    return null;
+  end if;
+  done := pg_catalog.concat(pg_catalog.set_config('timezone', 'UTC', true), pg_catalog.set_config('intervalstyle', 'postgres', true),
+    pg_catalog.set_config('bytea_output', 'hex', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('datestyle', 'ISO, MDY', true),
+    pg_catalog.set_config('lc_monetary', 'C', true), pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true));
   return was;
 end $$;
-comment on function rowcast.pin() is 'Pins the settings that values depend on, and the search path; gives what they were, for rowcast.unpin.';
+comment on function rowcast.pin() is
+  'Pins the settings that values depend on, and the search path; gives what they were, for rowcast.unpin; null where all are that already.';
 
 create or replace function rowcast.unpin(was text[]) returns void language plpgsql as $$
 declare
-  settings pg_catalog.text[] := '{timezone,intervalstyle,bytea_output,extra_float_digits,datestyle,lc_monetary,search_path}';
-  pinned   pg_catalog.text[] := array['UTC', 'postgres', 'hex', '1', 'ISO, MDY', 'C', 'pg_catalog, pg_temp'];
+  done pg_catalog.text;
 begin
-  for place in 1 .. 7 loop
-    if was[place] operator(pg_catalog.<>) pinned[place] then
-      perform pg_catalog.set_config(settings[place], was[place], true);
-    end if;
-  end loop;
+  if was is not null then
+    done := pg_catalog.concat(pg_catalog.set_config('timezone', was[1], true), pg_catalog.set_config('intervalstyle', was[2], true),
+      pg_catalog.set_config('bytea_output', was[3], true), pg_catalog.set_config('extra_float_digits', was[4], true), pg_catalog.set_config('datestyle', was[5], true),
+      pg_catalog.set_config('lc_monetary', was[6], true), pg_catalog.set_config('search_path', was[7], true));
+  end if;
 end $$;
 comment on function rowcast.unpin(text[]) is 'Gives the settings back that rowcast.pin has pinned.';
 
 -- ── Triggers ───────────────────────────────────────────────────────────────────────────────────────────────────
--- Three of them are written for each table, by rowcast.write_captures: what stands here, with a quick way before it, for
--- what most transactions are. It comes where the line `-- quick` is. All before rowcast.pin runs with the search path of
--- the writer: so it is named in full.
+-- Three of them are written for each table, by rowcast.write_captures: what stands here, the long way, with quick ways
+-- before it for what most transactions are. They come where the line `-- quick` is. All before rowcast.pin runs with the
+-- search path of the writer: so it is named in full.
 --
 -- Their argument: the key's column, where the key is one column and all columns are published: then there is nothing to
 -- look up, as long as there is a column of that name. Otherwise none. (As a path into the row, tg_argv is taken whole:
 -- subscripts cost more.)
 
-create or replace function rowcast.take_mark_back() returns void language plpgsql as $$
+create or replace function rowcast.take_mark_back() returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   perform set_config('rowcast.state', case current_setting('rowcast.state') when 'openopen' then 'open' when 'ended 0o' then 'ended 0' end, true)
     where current_setting('rowcast.state') in ('openopen', 'ended 0o');
@@ -428,7 +446,7 @@ begin
     for line in
       select concat(ticket, ' i ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', rowcast.key_in(r.j, tg_argv, keys, tg_relid),
                     ',"new":', case when columns is null then r.j else rowcast.published(r.j, columns) end, E'\n')
-        from (select to_jsonb(n.*) as j from new_rows n offset skip) r
+        from (select to_jsonb(n.*) as j from new_rows n offset 0) r offset skip
     loop
       lines := lines || line;
       if octet_length(lines) > 7000 then
@@ -546,7 +564,7 @@ begin
     for line in
       select concat(ticket, ' d ', tg_relid, ' ', tg_relid::regclass, E'\t"key":', rowcast.key_in(r.j, tg_argv, keys, tg_relid),
                     ',"old":', case when columns is null then r.j else rowcast.published(r.j, columns) end, E'\n')
-        from (select to_jsonb(o.*) as j from old_rows o offset skip) r
+        from (select to_jsonb(o.*) as j from old_rows o offset 0) r offset skip
     loop
       lines := lines || line;
       if octet_length(lines) > 7000 then
@@ -580,7 +598,7 @@ comment on function rowcast.capture_truncate() is 'Trigger after each TRUNCATE o
 
 create or replace function rowcast.begin_tree_statement() returns trigger language plpgsql as $$
 begin
-  perform pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, true);
+  perform pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), (pg_catalog.pg_current_wal_insert_lsn() operator(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.text, true);
   perform pg_catalog.set_config('rowcast.covered', pg_catalog.concat(pg_catalog.current_setting('rowcast.covered', true), '[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']'), true);
   return new;
 end $$;

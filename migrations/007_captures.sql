@@ -67,6 +67,21 @@ end $$;
 comment on function rowcast.settings_of(oid) is
   'The settings that the JSON of a type''s values depends on; all of them where it is not known. And `jsonb` where to_json says of a value what to_jsonb does not.';
 
+create or replace function rowcast.table_settings(relation oid) returns text[]
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select coalesce(array_agg(distinct s.setting), '{}')
+    from pg_attribute a, unnest(rowcast.settings_of(a.atttypid)) s (setting) where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+$$;
+comment on function rowcast.table_settings(oid) is 'rowcast.settings_of all columns of a table.';
+
+create or replace function rowcast.without_hidden(relation oid) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select coalesce((select format(' operator(pg_catalog.-) %L::pg_catalog.text[]', array_agg(a.attname::text order by a.attnum))
+                     from pg_attribute a, rowcast.shape($1) s
+                    where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped and not a.attname = any (s.columns) having count(*) > 0), '')
+$$;
+comment on function rowcast.without_hidden(oid) is 'SQL that takes the columns that are not published from the jsonb of a row before it.';
+
 -- ── What is written ────────────────────────────────────────────────────────────────────────────────────────────
 
 create or replace function rowcast.value_source(column_of pg_attribute) returns text
@@ -90,98 +105,125 @@ $$;
 comment on function rowcast.members_source(oid, text[], text) is
   'SQL arguments of concat for a text, and then the JSON of named columns of a row r, without the brace at its end.';
 
+create or replace function rowcast.line_source(relation regclass, operation text, ticket text) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  opening text := format(E'%s %s %s %s\t"key":', ticket, left(operation, 1), relation::oid, relation);
+  image   text := case operation when 'insert' then 'new' else 'old' end;
+  shape   record := rowcast.shape(relation);
+  members text[] := (select array_agg(a.attname::text order by octet_length(a.attname::text), a.attname) -- as to_jsonb has them
+                       from pg_attribute a where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+                        and (shape.columns is null or a.attname = any (shape.columns)));
+begin
+  if operation = 'update' then
+    return (select string_agg(format('%L, r.new operator(pg_catalog.->) %L', concat(case k.place when 1 then opening || '{' else ', ' end, to_json(k.name), ': '), k.name), ', ' order by k.place)
+              from unnest(shape.keys) with ordinality k (name, place)) || $f$, '},"new":', r.new, ',"old":', r.changed, E'\n'$f$;
+  end if;
+  return rowcast.members_source(relation, shape.keys, opening) || ', ' ||
+    -- A function takes a hundred arguments.
+    case when 'jsonb' = any (rowcast.table_settings(relation)) or cardinality(shape.keys) + cardinality(members) > 45
+         then format($f$'},"%s":', pg_catalog.to_jsonb(r.*)%s, E'\n'$f$, image, rowcast.without_hidden(relation))
+         else format($f$%s, E'}\n'$f$, rowcast.members_source(relation, members, format('},"%s":', image))) end;
+end $$;
+comment on function rowcast.line_source(regclass, text, text) is
+  'SQL arguments of concat for the line of a row r, of rowcast.rows_source, that begins with a ticket. Raises when a key column was dropped.';
+
+create or replace function rowcast.rows_source(relation regclass, operation text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case $2 when 'insert' then 'new_rows r' when 'delete' then 'old_rows r' else format($f$(
+          select n.j as new,
+                 case when %1$s
+                      then (select pg_catalog.jsonb_object_agg(e.key, e.value) from pg_catalog.jsonb_each(o.j) e
+                             where e.value::pg_catalog.text operator(pg_catalog.<>) (n.j operator(pg_catalog.->) e.key)::pg_catalog.text) end as changed
+            from (select pg_catalog.to_jsonb(o.*)%2$s as j from old_rows o offset 0) o, (select pg_catalog.to_jsonb(n.*)%2$s as j from new_rows n offset 0) n
+           where not exists (select from (select from old_rows union all select from new_rows) every offset 2)
+          offset 0) r$f$,
+    (select string_agg(format('o.j operator(pg_catalog.->) %1$L operator(pg_catalog.=) (n.j operator(pg_catalog.->) %1$L)', k), ' and ') from unnest((rowcast.shape($1)).keys) k),
+    rowcast.without_hidden($1)) end
+$$;
+comment on function rowcast.rows_source(regclass, text) is
+  'SQL for the rows r of a statement, an insert, update or delete. Of an update that is one at most: what it is now, and what changed, null where nothing did or the key.';
+
 create or replace function rowcast.quick_source(relation regclass, operation text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
-  settings text[];
-  keys     text[];
-  hidden   text[];
-  members  text[]; -- in the order of to_jsonb
-  without  text := '';
-  row_name text;
-  key_json text;
-  head     text;
-  written  text;
-  settled  text;
-  first_in text := $f$pg_catalog.concat(pg_catalog.current_setting('rowcast.state', true), pg_catalog.pg_trigger_depth(), pg_catalog.current_setting('transaction_isolation')$f$;
-begin
-  select s.keys into keys from rowcast.shape($1) s;
-  select coalesce(array_agg(distinct s.setting), '{}') into settings
-    from pg_attribute a, unnest(rowcast.settings_of(a.atttypid)) s (setting) where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped;
-  select array_agg(a.attname::text order by octet_length(a.attname::text), a.attname) filter (where s.columns is null or a.attname = any (s.columns)),
-         array_agg(a.attname::text order by a.attnum) filter (where not a.attname = any (s.columns))
-    into members, hidden
-    from pg_attribute a, rowcast.shape($1) s where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped;
-
-  if hidden is not null then
-    without := format(' operator(pg_catalog.-) %L::pg_catalog.text[]', hidden);
-  end if;
-  head := format(E'0 %s %s %s\t"key":', left(operation, 1), $1::oid, $1);
-
-  if operation = 'update' then
-    select string_agg(format('%L, one.new operator(pg_catalog.->) %L', concat(case k.place when 1 then head || '{' else ', ' end, to_json(k.name), ': '), k.name), ', ' order by k.place)
-      into key_json from unnest(keys) with ordinality k (name, place);
-    written := format($f$
+  is_update boolean := operation = 'update';
+  is_zoned  boolean := rowcast.table_settings(relation) = '{timezone}';
+  is_like   text    := format($f$rowcast.is_like('%s'::pg_catalog.regclass, '%s')$f$, relation::oid, rowcast.likeness(relation));
+  -- A statement in a transaction of which nothing is captured yet. Every row but the first leaves a mark in the state.
+  first_is  text    := $f$pg_catalog.concat(pg_catalog.current_setting('rowcast.state', true), pg_catalog.pg_trigger_depth(), pg_catalog.current_setting('transaction_isolation')$f$;
+  first     text    := format($f$
       insert into rowcast.log (slot, id, xid, part, at, chunks, body)
         select rowcast.slot(), pg_catalog.nextval('rowcast.log_id'), pg_catalog.pg_current_xact_id(), 0, pg_catalog.clock_timestamp(), 0,
-               pg_catalog.concat(%1$s, '},"new":', one.new, ',"old":', one.changed, E'\n')
-          from (select n.j as new,
-                       case when %2$s
-                            then (select pg_catalog.jsonb_object_agg(e.key, e.value) from pg_catalog.jsonb_each(o.j) e
-                                   where e.value::pg_catalog.text operator(pg_catalog.<>) (n.j operator(pg_catalog.->) e.key)::pg_catalog.text) end as changed
-                  from (select pg_catalog.to_jsonb(o.*)%3$s as j from old_rows o offset 0) o, (select pg_catalog.to_jsonb(n.*)%3$s as j from new_rows n offset 0) n
-                 where not exists (select from (select from old_rows union all select from new_rows) every offset 2)
-                offset 0) one
-         where case when one.changed is not null then pg_catalog.set_config('rowcast.state', 'open', true) operator(pg_catalog.=) 'open' end;$f$,
-      key_json,
-      (select string_agg(format('o.j operator(pg_catalog.->) %1$L operator(pg_catalog.=) (n.j operator(pg_catalog.->) %1$L)', k), ' and ') from unnest(keys) k),
-      without);
-    settled := 'found';
-  else
-    -- Every row but the first leaves a mark in the state, and goes the long way.
-    row_name := case operation when 'insert' then 'new' else 'old' end;
-    written := format($f$
-      insert into rowcast.log (slot, id, xid, part, at, chunks, body)
-        select rowcast.slot(), pg_catalog.nextval('rowcast.log_id'), pg_catalog.pg_current_xact_id(), 0, pg_catalog.clock_timestamp(), 0,
-               pg_catalog.concat(%1$s, %2$s)
-          from %3$s_rows r
-         where pg_catalog.set_config('rowcast.state', pg_catalog.left(pg_catalog.concat(pg_catalog.current_setting('rowcast.state', true), 'open'), 8), true) operator(pg_catalog.=) 'open';$f$,
-      rowcast.members_source($1, keys, head),
-      -- A function takes a hundred arguments.
-      case when 'jsonb' = any (settings) or cardinality(keys) + cardinality(members) > 45
-           then format($f$'},"%s":', pg_catalog.to_jsonb(r.*)%s, E'\n'$f$, row_name, without)
-           else format($f$%s, E'}\n'$f$, rowcast.members_source($1, members, format('},"%s":', row_name))) end,
-      row_name);
-    settled := $f$pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.=) 'open'$f$;
-  end if;
-
-  -- What is like it is looked at within, as a plan that is made by a snapshot from before the table was altered
-  -- would take it for what it was. And the time zone is pinned only where it is another one.
-  return format($f$if %1$s then
-    if rowcast.is_like('%2$s'::pg_catalog.regclass, '%3$s') then%4$s
-      if %5$s then
+               pg_catalog.concat(%s)
+          from %s
+         where %s;$f$,
+    rowcast.line_source(relation, operation, '0'), rowcast.rows_source(relation, operation),
+    case when is_update then $f$case when r.changed is not null then pg_catalog.set_config('rowcast.state', 'open', true) operator(pg_catalog.=) 'open' end$f$
+         else $f$pg_catalog.set_config('rowcast.state', pg_catalog.left(pg_catalog.concat(pg_catalog.current_setting('rowcast.state', true), 'open'), 8), true) operator(pg_catalog.=) 'open'$f$ end);
+  first_all text    := format($f$
+      if %s then
         return new;
-      end if;
-    end if;$f$ || case when settings = '{timezone}' then $f$
-  elsif %6$s then
-    if rowcast.is_like('%2$s'::pg_catalog.regclass, '%3$s') then
+      end if;$f$, case when is_update then 'found' else $f$pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.=) 'open'$f$ end);
+begin
+  -- What the table is like is looked at within: as a constant of a plan that is made by a snapshot from before the table was
+  -- altered, it would be wrong. The time zone is pinned only where it is another one.
+  return case when is_zoned then format($f$if %1$s, pg_catalog.current_setting('timezone')) operator(pg_catalog.=) any ('{1read committedUTC,1read committedEtc/UTC}'::pg_catalog.text[]) then
+    if %2$s then%3$s%4$s
+    end if;
+  elsif %1$s) operator(pg_catalog.=) '1read committed' then
+    if %2$s then
       declare
         zone pg_catalog.text := pg_catalog.current_setting('timezone');
         done pg_catalog.text := pg_catalog.set_config('timezone', 'UTC', true);
-      begin%4$s
+      begin%3$s
         done := pg_catalog.set_config('timezone', zone, true);
+      end;%4$s
+    end if;
+  end if;$f$, first_is, is_like, first, first_all)
+  else format($f$if %1$s) operator(pg_catalog.=) '1read committed' then
+    if %2$s then%3$s%4$s
+    end if;
+  end if;$f$, first_is, is_like, first, first_all) end
+  -- Further rows and statements, twenty rows at most. What has begun deeper may be what foreign keys cascade to.
+  || format($f$
+  if pg_catalog.concat(pg_catalog.current_setting('rowcast.state', true), pg_catalog.pg_trigger_depth(), pg_catalog.current_setting('transaction_isolation'), pg_catalog.current_setting('rowcast.begun_2_%1$s', true))
+       operator(pg_catalog.=) any ('{openopen1read committed,open1read committed,more1read committed}'::pg_catalog.text[])
+  then
+    if %2$s then
+      declare
+        ticket pg_catalog.text := case when found then '0' else pg_catalog.current_setting('rowcast.begun_1_%1$s', true) end;
+        rest   pg_catalog.text;%3$s
+        done   pg_catalog.text;
+      begin%4$s
+        rest := (select case when pg_catalog.count(*) operator(pg_catalog.<) 21 then pg_catalog.string_agg(pg_catalog.concat(ticket, l.line), '') end
+                   from (select pg_catalog.concat(%6$s) as line from %7$s%8$s limit 21) l);%5$s
+        if pg_catalog.octet_length(rest) operator(pg_catalog.<=) 7000 and ticket operator(pg_catalog.<>) '' then
+          if found then
+            done := pg_catalog.concat(pg_catalog.set_config('rowcast.state', 'more', true), pg_catalog.set_config('rowcast.lines', rest, true));
+          else
+            done := pg_catalog.concat(rowcast.add_lines(ticket::pg_catalog.int8, rest));
+          end if;
+          return new;
+        end if;
       end;
-      if %5$s then
-        return new;
-      end if;
-    end if;$f$ else '' end || $f$
-  end if;$f$,
-    case when settings = '{timezone}' then first_in || $f$, pg_catalog.current_setting('timezone')) operator(pg_catalog.=) any ('{1read committedUTC,1read committedEtc/UTC}'::pg_catalog.text[])$f$
-         else first_in || $f$) operator(pg_catalog.=) '1read committed'$f$ end,
-    $1::oid, rowcast.likeness($1), written, settled, first_in || $f$) operator(pg_catalog.=) '1read committed'$f$);
+    end if;
+  end if;$f$, relation::oid, is_like,
+    case when is_zoned then $f$
+        zone   pg_catalog.text := pg_catalog.current_setting('timezone');$f$ else '' end,
+    case when is_zoned then $f$
+        if zone operator(pg_catalog.<>) 'UTC' and zone operator(pg_catalog.<>) 'Etc/UTC' then
+          done := pg_catalog.set_config('timezone', 'UTC', true);
+        end if;$f$ else '' end,
+    case when is_zoned then $f$
+        if zone operator(pg_catalog.<>) 'UTC' and zone operator(pg_catalog.<>) 'Etc/UTC' then
+          done := pg_catalog.set_config('timezone', zone, true);
+        end if;$f$ else '' end,
+    rowcast.line_source(relation, operation, ''), rowcast.rows_source(relation, operation),
+    case when is_update then ' where r.changed is not null' else ' offset case when found then 1 else 0 end' end);
 end $$;
 comment on function rowcast.quick_source(regclass, text) is
-  'The quick way of a table''s trigger after insert, update or delete: for the first statement of a transaction that is captured, of one row. Raises when a key column was dropped.';
+  'The quick ways of a table''s trigger after insert, update or delete. Raises when a key column was dropped.';
 
 create or replace function rowcast.write_captures(relation regclass) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -192,11 +234,9 @@ begin
   select string_agg(format(' set %s = %s', s.name, s.value), '' order by s.name) into settings
     from (values ('timezone', '''UTC'''), ('intervalstyle', '''postgres'''), ('bytea_output', '''hex'''), ('extra_float_digits', '1'),
                  ('datestyle', '''ISO, MDY'''), ('lc_monetary', '''C'''), ('search_path', 'pg_catalog, pg_temp')) s (name, value)
-   where s.name in (select unnest(rowcast.settings_of(a.atttypid)) from pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped);
-  -- The time zone alone is pinned by the quick way itself, where it has to be.
-  if settings = ' set timezone = ''UTC''' then
-    settings := null;
-  end if;
+   where s.name = any (rowcast.table_settings($1))
+     -- The time zone alone is pinned by the quick ways, where it has to be.
+     and rowcast.table_settings($1) <> '{timezone}';
   foreach operation in array '{insert,update,delete}'::text[] loop
     execute format('create or replace function rowcast.%I() returns trigger language plpgsql security definer%s as %L',
                    format('capture_%s_%s', operation, $1::oid), settings,
