@@ -7,78 +7,9 @@
  */
 import type { Partial, Position, Reading, Snapshot } from '../position.ts';
 import { ProtocolError } from '../protocol.ts';
-import { type Delivered, type Trail, trailOf } from './delivered.ts';
+import { spellingOf } from './spelling.ts';
 
 const DIGITS = /^[0-9a-z]+$/;
-
-/** A list that is spelled while it grows. */
-class Spelling {
-  readonly #base: bigint;
-  /** All runs but the last, and where they end. */
-  #text = '';
-  #from: bigint;
-  #run: { start: bigint; length: bigint; parts: number } | null = null;
-
-  constructor(base: bigint) {
-    this.#base = base;
-    this.#from = base;
-  }
-
-  isFrom(base: bigint): boolean {
-    return base === this.#base;
-  }
-
-  /** False for what is not beyond all that is there. */
-  add([xid, parts]: readonly [bigint, number]): boolean {
-    const run = this.#run;
-    if (run === null) {
-      this.#run = { start: xid, length: 1n, parts };
-      return true;
-    }
-    const next = run.start + run.length;
-    if (xid < next) return false;
-    if (xid === next && parts === run.parts) {
-      run.length++;
-      return true;
-    }
-    this.#text = `${this.toString()}~`;
-    this.#from = next - 1n;
-    this.#run = { start: xid, length: 1n, parts };
-    return true;
-  }
-
-  toString(): string {
-    if (this.#run === null) return '';
-    const { start, length, parts } = this.#run;
-    const many = length > 1n ? `-${length.toString(36)}` : '';
-    return `${this.#text}${(start - this.#from).toString(36)}${many}${parts > 1 ? `*${parts.toString(36)}` : ''}`;
-  }
-}
-
-function spellingOf(numbers: Iterable<readonly [bigint, number]>, base: bigint): Spelling {
-  const spelling = new Spelling(base);
-  for (const entry of [...numbers].sort(([a], [b]) => (a < b ? -1 : 1))) spelling.add(entry);
-  return spelling;
-}
-
-/** Of each trail, how far it is spelled. */
-const spelledTrails = new WeakMap<Trail, { spelling: Spelling; size: number }>();
-
-/** Mostly there is one more than there was the last time, and beyond all others. */
-function spellDelivered(delivered: Delivered, base: bigint): string {
-  const trail = trailOf(delivered);
-  if (trail === null) return spellingOf(delivered, base).toString();
-  const { size } = delivered;
-  const before = spelledTrails.get(trail);
-  if (before?.spelling.isFrom(base)) {
-    const added = before.size === size - 1 ? trail.entries[size - 1] : undefined;
-    if (added !== undefined && before.spelling.add(added)) before.size = size;
-    if (before.size === size) return before.spelling.toString();
-  }
-  const spelling = spellingOf(delivered, base);
-  spelledTrails.set(trail, { spelling, size });
-  return spelling.toString();
-}
 
 /** What is left of what a cursor may make us allocate. */
 interface Allowance {
@@ -155,10 +86,25 @@ function badCursor(): ProtocolError {
   );
 }
 
+/** A snapshot, and what is beyond it: mostly one more than there was the last time, after all others. */
+function spellBeyond({ snapshot, delivered }: Position): string {
+  const { trail, size } = delivered;
+  const before = trail?.spelled;
+  if (before?.snapshot === snapshot) {
+    const added = before.size === size - 1 ? trail?.entries[size - 1] : undefined;
+    if (added !== undefined && before.spelling.add(added)) before.size = size;
+    if (before.size === size) return before.head + before.spelling.toString();
+  }
+  const head = `${spellShort(snapshot)}.`;
+  const spelling = spellingOf(delivered, snapshot.xmin);
+  if (trail !== undefined) trail.spelled = { snapshot, head, spelling, size };
+  return head + spelling.toString();
+}
+
 /** The cursor of a position in a stream. */
 export function spellCursor(stream: string, position: Position): string {
-  const { snapshot, delivered, readings, partial } = position;
-  let text = `${stream}.${spellShort(snapshot)}.${spellDelivered(delivered, snapshot.xmin)}`;
+  const { readings, partial } = position;
+  let text = `${stream}.${spellBeyond(position)}`;
   for (const reading of readings) text += `.r${reading.id.toString(36)}_${spellShort(reading.snapshot)}`;
   if (partial !== null) text += `.p${partial.xid.toString(36)}_${partial.lines.toString(36)}`;
   return text;

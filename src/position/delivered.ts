@@ -4,18 +4,54 @@
  * Positions are never changed, and a feed makes a new one with every commit. So those that follow one another share a
  * record, of which each has what was in it when it was made: to add to the newest costs the same however long it is.
  */
+import type { Spelling } from './spelling.ts';
 
 /** Transactions, with how many of their parts. */
 export interface Delivered extends Iterable<readonly [xid: bigint, parts: number]> {
   readonly size: number;
+  /** What it shares with others. */
+  readonly trail?: Trail;
   get(xid: bigint): number | undefined;
   has(xid: bigint): boolean;
 }
 
+interface Spelled {
+  readonly snapshot: object;
+  readonly head: string;
+  readonly spelling: Spelling;
+  size: number;
+}
+
 /** What positions share. */
-export interface Trail {
+export class Trail {
   readonly entries: (readonly [xid: bigint, parts: number])[];
-  readonly places: Map<bigint, number>;
+  /** How a cursor spells a snapshot, and the first `size` of these beyond it. */
+  spelled: Spelled | null = null;
+  readonly #places = new Map<bigint, number>();
+  /** How many of them have their place there. */
+  #placed = 0;
+  /** No xid is above it. */
+  #highest = -1n;
+
+  constructor(entries: (readonly [xid: bigint, parts: number])[]) {
+    this.entries = entries;
+    for (const [xid] of entries) if (xid > this.#highest) this.#highest = xid;
+  }
+
+  push(xid: bigint, parts: number): void {
+    this.entries.push([xid, parts]);
+    if (xid > this.#highest) this.#highest = xid;
+  }
+
+  /** Mostly it is asked for what is above all others: places are filled in when it is not. */
+  placeOf(xid: bigint): number | undefined {
+    if (xid > this.#highest) return undefined;
+    for (; this.#placed < this.entries.length; this.#placed++) {
+      const entry = this.entries[this.#placed];
+      if (entry !== undefined) this.#places.set(entry[0], this.#placed);
+    }
+    return this.#places.get(xid);
+  }
 }
 
 /** What is in the trail up to a place. */
@@ -29,7 +65,7 @@ class Along implements Delivered {
   }
 
   get(xid: bigint): number | undefined {
-    const place = this.trail.places.get(xid);
+    const place = this.trail.placeOf(xid);
     return place === undefined || place >= this.size ? undefined : this.trail.entries[place]?.[1];
   }
 
@@ -49,20 +85,10 @@ export const NONE: Delivered = new Map();
 
 /** What is in `delivered`, and so many parts of one more. */
 export function withDelivered(delivered: Delivered, xid: bigint, parts: number): Delivered {
-  const trail = trailOf(delivered);
-  const isNewest = trail !== null && trail.entries.length === delivered.size && !trail.places.has(xid);
-  const { entries, places } = isNewest ? trail : copied(delivered, xid);
-  places.set(xid, entries.length);
-  entries.push([xid, parts]);
-  return new Along(isNewest ? trail : { entries, places }, entries.length);
-}
-
-/** The trail that it shares with others; null where it shares none. */
-export function trailOf(delivered: Delivered): Trail | null {
-  return delivered instanceof Along ? delivered.trail : null;
-}
-
-function copied(delivered: Delivered, but: bigint): Trail {
-  const entries = [...delivered].filter(([xid]) => xid !== but);
-  return { entries, places: new Map(entries.map(([xid], place) => [xid, place])) };
+  const { trail } = delivered;
+  const isNewest =
+    trail !== undefined && trail.entries.length === delivered.size && trail.placeOf(xid) === undefined;
+  const extended = isNewest ? trail : new Trail([...delivered].filter(([one]) => one !== xid));
+  extended.push(xid, parts);
+  return new Along(extended, extended.entries.length);
 }
