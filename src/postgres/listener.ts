@@ -42,8 +42,11 @@ export interface ListenerOptions {
   onConnected(): void;
   /** The session is dead or deaf. Not called by `stop`. */
   onLost(reason: string): void;
-  /** Each notification of a session that was told by `onConnected`, in order, with the backend that sent it; no payload is ''. */
-  onNotification(payload: string, sender: number): void;
+  /**
+   * Each notification of a session that was told by `onConnected`, in order, with the backend that sent it; no payload
+   * is ''. `isAlone`: as is known, nothing came together with it.
+   */
+  onNotification(payload: string, sender: number, isAlone: boolean): void;
   /** An SQL expression that is evaluated with each check of the session, and who is told its value. */
   watch?: { readonly expression: string; onValue(value: string): void };
   /** Pause between two checks of the session. */
@@ -105,8 +108,14 @@ export function createListener(options: ListenerOptions): Listener {
       onWatched: (value) => call(() => options.watch?.onValue(value ?? '')),
       // Between LISTEN and `onConnected` there is nothing to miss: what is heard then is committed,
       // so whatever is read after `onConnected` holds it.
-      onNotification: (payload, sender) => {
-        if (connected) call(() => options.onNotification(payload, sender));
+      onNotification: (payload, sender, isAlone) => {
+        if (!connected) return;
+        // As by `call`, without a closure for each.
+        try {
+          options.onNotification(payload, sender, isAlone);
+        } catch (error) {
+          raise(error);
+        }
       },
       onEnd: lose,
     });

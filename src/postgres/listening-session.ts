@@ -7,10 +7,12 @@
  * the network does, that nothing is handed on after the end, and that the end
  * leaves neither socket nor timer. It never reconnects: that is the listener's.
  */
+import type { Socket } from 'node:net';
 import { isNativeError } from 'node:util/types';
 import pg from 'pg';
 import pgListen, { type Subscriber } from 'pg-listen';
 import { type Observe, reasonOf } from '../observation.ts';
+import { createListeningSocket } from './listening-socket.ts';
 
 export interface ListeningSessionOptions {
   connectionString: string;
@@ -22,8 +24,8 @@ export interface ListeningSessionOptions {
   /** An SQL expression that is evaluated with each check. */
   watched: string;
   onWatched(value: string | null): void;
-  /** Each notification as its text, in the order of the socket. */
-  onNotification(payload: string, sender: number): void;
+  /** Each notification as its text, in the order of the socket. `isAlone`: as is known, nothing came together with it. */
+  onNotification(payload: string, sender: number, isAlone: boolean): void;
   /** Once, as soon as the session is known to be dead or deaf, or was ended. */
   onEnd(reason: string): void;
 }
@@ -66,7 +68,11 @@ export class ListeningSession {
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
     });
-    const { client, subscriber } = subscribe(options);
+    const hear = (payload: string, sender: number, isAlone: boolean): void => {
+      if (!this.#failure) options.onNotification(payload, sender, isAlone);
+    };
+    const socket = () => createListeningSocket({ channel: options.channel, onNotification: hear });
+    const { client, subscriber } = subscribe(options, socket);
     this.#client = client;
     this.#subscriber = subscriber;
 
@@ -76,9 +82,9 @@ export class ListeningSession {
     subscriber.events.on('error', (error) => void this.end(error));
     // pg-listen would emit an event named like the channel, and throw on a channel named `error`.
     subscriber.events.removeAllListeners('notification');
+    // Where the socket cannot take them, as with TLS.
     subscriber.events.on('notification', ({ channel, payload, processId }) => {
-      if (this.#failure || channel !== options.channel) return;
-      options.onNotification(typeof payload === 'string' ? payload : '', processId);
+      if (channel === options.channel) hear(typeof payload === 'string' ? payload : '', processId, false);
     });
   }
 
@@ -169,7 +175,10 @@ export class ListeningSession {
   }
 }
 
-function subscribe(options: ListeningSessionOptions): { client: pg.Client; subscriber: Subscriber } {
+function subscribe(
+  options: ListeningSessionOptions,
+  stream: () => Socket,
+): { client: pg.Client; subscriber: Subscriber } {
   const { connectionString, applicationName, deadlineMs } = options;
   const clients: pg.Client[] = [];
   class SessionClient extends pg.Client {
@@ -186,6 +195,7 @@ function subscribe(options: ListeningSessionOptions): { client: pg.Client; subsc
     const subscriber = pgListen.default(
       {
         connectionString,
+        stream,
         application_name: applicationName,
         connectionTimeoutMillis: deadlineMs,
         query_timeout: deadlineMs,

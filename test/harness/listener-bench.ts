@@ -125,9 +125,9 @@ function createEar(
       events.push('lost');
       options.onLost?.(reason);
     },
-    onNotification(payload, sender) {
+    onNotification(payload, sender, isAlone) {
       (events.at(-1) === 'connected' ? heard : heardWhileLost).push(payload);
-      options.onNotification?.(payload, sender);
+      options.onNotification?.(payload, sender, isAlone);
     },
   });
   return {
