@@ -5,7 +5,7 @@
  * itself or as something to read, in the order in which it was said; that what was said while it was not up, or got
  * lost, is told as something to read; and that nobody hears what he said himself.
  */
-import type { NotifiedCommit } from './feed/pager.ts';
+import type { NotifiedCommit } from './feed/notification.ts';
 import type { Snapshot } from './position.ts';
 
 /** What the leader says. */
@@ -24,8 +24,8 @@ export interface Hearer {
   /** From now on it hears: again, or for the first time. What was said before is to be read, and looked at. */
   onUp(): void;
   onDown(reason: string): void;
-  /** The payload of a NOTIFY, or one like it. */
-  onCommit(payload: string): void;
+  /** The payload of a NOTIFY, or one like it. `isAlone`: as is known, nothing came together with it. */
+  onCommit(payload: string, isAlone?: boolean): void;
   onSnapshot(snapshot: Snapshot): void;
   /** What is watched may not be what it was. */
   onTables(): void;

@@ -55,6 +55,8 @@ export function linesIn({ changes, message }: Pick<Page, 'changes' | 'message'>)
 
 export interface Lines {
   readonly lines: readonly Line[];
+  /** The same where none of them is a message, as mostly; else null. */
+  readonly changes: readonly TableChange[] | null;
   /** The settings of a table were changed or removed. */
   readonly watchingChanged: boolean;
   /** What an instance tells all of them, as JSON. */
@@ -68,7 +70,9 @@ const OPERATIONS: Readonly<Record<string, Op>> = { i: 'insert', u: 'update', d: 
  * their tickets. Throws on anything else: the log is ours alone.
  */
 export function readLines(body: string): Lines {
-  const lines: Line[] = [];
+  const changes: TableChange[] = [];
+  /** From the first message on. */
+  let mixed: Line[] | null = null;
   const tickets: number[] = [];
   const announced: string[] = [];
   let watchingChanged = false;
@@ -76,80 +80,118 @@ export function readLines(body: string): Lines {
   let last = 0;
   for (let start = 0; start < body.length; ) {
     const end = body.indexOf('\n', start);
-    const tab = body.indexOf('\t', start);
-    if (end < 0 || tab < 0 || tab > end) throw new Error('a line of the log is cut short');
     const space = body.indexOf(' ', start);
-    const what = body.slice(space + 1, tab);
-    const operation = what.charAt(0);
-    const rest = body.slice(tab + 1, end);
-    if (operation === 'w' || operation === 'x') {
+    if (end < 0 || space > end) throw cutShort();
+    const line = lineAt(body, space + 1, end);
+    if (line.op === 'watching') {
       watchingChanged = true;
-    } else if (operation === 'k') {
-      announced.push(rest);
+    } else if (line.op === 'announced') {
+      announced.push(line.wire);
     } else {
-      const ticket = Number(body.slice(start, space));
+      if (line.op === 'message') mixed ??= [...changes];
+      if (mixed !== null) mixed.push(line);
+      else if (line.op !== 'message') changes.push(line);
+      // One line alone, as mostly, is in order.
+      const ticket = end - start === body.length - 1 ? last : Number(body.slice(start, space));
       tickets.push(ticket);
-      lines.push(lineOf(what, rest));
       if (ticket < last) sorted = false;
       last = ticket;
     }
     start = end + 1;
   }
-  return { lines: sorted ? lines : inOrder(lines, tickets), watchingChanged, announced };
+  if (mixed !== null) {
+    return { lines: sorted ? mixed : inOrder(mixed, tickets), changes: null, watchingChanged, announced };
+  }
+  const ordered = sorted ? changes : inOrder(changes, tickets);
+  return { lines: ordered, changes: ordered, watchingChanged, announced };
 }
 
-function inOrder(lines: readonly Line[], tickets: readonly number[]): Line[] {
+function cutShort(): Error {
+  return new Error('a line of the log is cut short');
+}
+
+function inOrder<L extends Line>(lines: readonly L[], tickets: readonly number[]): L[] {
   const ticketed = lines.map((line, nth) => ({ line, ticket: tickets[nth] ?? 0 }));
   return ticketed.sort((a, b) => a.ticket - b.ticket).map(({ line }) => line);
 }
 
-function lineOf(what: string, rest: string): Line {
-  const head = headOf(what);
-  if (head !== undefined) {
-    const { relation, table, op, wire } = head;
-    return { relation, table, op, wire: rest === '' ? `${wire}}` : `${wire},${rest}}` };
+/** What a line says: of rows, by a client or a service, of what is watched, or by an instance. */
+type Said = Line | { readonly op: 'watching' } | { readonly op: 'announced'; readonly wire: string };
+
+/** What the line says that goes on there after its ticket. */
+function lineAt(body: string, from: number, end: number): Said {
+  // Mostly it is of the table of the line before.
+  if (latest !== undefined && body.startsWith(latest.text, from)) {
+    return changeOf(latest, body.slice(from + latest.text.length, end));
   }
-  const { operation, name } = splitHead(what);
-  if (operation === 'm')
-    return { op: 'message', topic: canonicalTopic({ kind: 'channel', name: textOf(name) }), wire: rest };
-  if (operation === 'p') return { op: 'message', topic: inboxOf(textOf(name)), wire: rest };
-  throw new Error(`a line of the log has the unknown operation ${JSON.stringify(operation)}`);
+  const tab = body.indexOf('\t', from);
+  if (tab < 0 || tab > end) throw cutShort();
+  const text = body.slice(from, tab + 1);
+  const rest = body.slice(tab + 1, end);
+  const head = heads.get(text) ?? headOf(text);
+  if (head === undefined) return otherOf(text, rest);
+  latest = head;
+  return changeOf(head, rest);
+}
+
+function changeOf({ relation, table, op, wire }: Head, rest: string): TableChange {
+  return { relation, table, op, wire: rest === '' ? `${wire}}` : `${wire},${rest}}` };
+}
+
+function otherOf(text: string, rest: string): Said {
+  const { operation, name } = splitHead(text);
+  switch (operation) {
+    case 'm':
+      return { op: 'message', topic: canonicalTopic({ kind: 'channel', name: textOf(name) }), wire: rest };
+    case 'p':
+      return { op: 'message', topic: inboxOf(textOf(name)), wire: rest };
+    case 'k':
+      return { op: 'announced', wire: rest };
+    case 'w':
+    case 'x':
+      return { op: 'watching' };
+    default:
+      throw new Error(`a line of the log has the unknown operation ${JSON.stringify(operation)}`);
+  }
 }
 
 function textOf(json: string): string {
   return String(JSON.parse(json));
 }
 
-/** Operation, oid and name, as they stand in a line. */
-function splitHead(what: string): { operation: string; oid: string; name: string } {
-  const afterOid = what.indexOf(' ', 2);
-  return { operation: what.charAt(0), oid: what.slice(2, afterOid), name: what.slice(afterOid + 1) };
+/** Operation, oid and name, as they stand in a line before its tab. */
+function splitHead(text: string): { operation: string; oid: string; name: string } {
+  const afterOid = text.indexOf(' ', 2);
+  return { operation: text.charAt(0), oid: text.slice(2, afterOid), name: text.slice(afterOid + 1, -1) };
 }
 
-/**
- * What changes of one operation on a table have in common, by how their lines begin: as many as there are operations
- * on watched tables. Their wire text goes on after `wire`.
- */
-const heads = new Map<string, TableChange>();
+/** What changes of one operation on a table have in common: their wire text goes on after `wire`. */
+interface Head extends TableChange {
+  /** How their lines begin after the ticket, the tab included. */
+  readonly text: string;
+}
+
+/** As many as there are operations on watched tables. */
+const heads = new Map<string, Head>();
+let latest: Head | undefined;
 /** Anyone may NOTIFY of tables that are not there. */
 const MAX_HEADS = 10_000;
 
 /** Undefined where it is no change. */
-function headOf(what: string): TableChange | undefined {
-  const known = heads.get(what);
-  if (known !== undefined) return known;
-  const op = OPERATIONS[what.charAt(0)];
+function headOf(text: string): Head | undefined {
+  const op = OPERATIONS[text.charAt(0)];
   if (op === undefined) return undefined;
-  const { oid, name } = splitHead(what);
+  const { oid, name } = splitHead(text);
   const [schema, table] = splitIdentifiers(name);
-  const head: TableChange = {
+  const head: Head = {
+    text,
     relation: Number(oid),
     table: canonicalTopic({ kind: 'table', schema, table, ops: OPS, filters: [] }),
     op,
     wire: `{"op":"${op}","table":${JSON.stringify(`${schema}.${table}`)}`,
   };
   if (heads.size === MAX_HEADS) heads.clear();
-  heads.set(what, head);
+  heads.set(text, head);
   return head;
 }
 

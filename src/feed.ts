@@ -12,11 +12,11 @@ import type { Word } from './bus.ts';
 import type { Page } from './commit.ts';
 import { createBookmark } from './feed/bookmark.ts';
 import { createConfirmation, folded } from './feed/confirm.ts';
-import { createPager, createRecaller, readNotification } from './feed/pager.ts';
+import { createInline } from './feed/inline.ts';
+import { createPager, createRecaller } from './feed/pager.ts';
 import { createReads, laterUnref } from './feed/reads.ts';
-import { createWaitingRoom } from './feed/waiting.ts';
 import type { Observe, ReadReason } from './observation.ts';
-import { type Position, partsIn, type Snapshot, withCommit, withReading } from './position.ts';
+import { type Position, type Snapshot, withCommit, withReading } from './position.ts';
 import type { LogReader } from './postgres/log.ts';
 
 export type FeedState = 'starting' | 'catching up' | 'live' | 'stopped';
@@ -29,7 +29,8 @@ export interface Feed {
   /** The listener listens: again, or for the first time. */
   onConnected(): void;
   onLost(reason: string): void;
-  onNotification(payload: string): void;
+  /** `isAlone`: as is known, nothing came together with it. */
+  onNotification(payload: string, isAlone?: boolean): void;
   /** All that this snapshot sees was notified of, since a read that is over: where it can, it takes it for a read. */
   onSnapshot(snapshot: Snapshot): void;
   /** Reads the log; resolves when the position has all that was committed before the call. */
@@ -70,6 +71,8 @@ export interface FeedOptions {
   /** Whether `onSnapshot` is called often: then it reads only where it must. */
   isToldSnapshots?: () => boolean;
   observe: Observe;
+  /** Does what the commits need not wait for. */
+  afterwards?: (work: () => void) => void;
   /** Milliseconds since the epoch. */
   now?: () => number;
   /** Calls back later; gives what cancels it. */
@@ -78,15 +81,15 @@ export interface FeedOptions {
 
 export function createFeed(options: FeedOptions): Feed {
   const { log, onPage, onGap, onWatchingChanged, onAnnounced, onBegin, onRespelled, observe } = options;
-  const { now = Date.now, later = laterUnref, say = () => {}, isToldSnapshots = () => false } = options;
+  const { now = Date.now, later = laterUnref, afterwards = (work) => work() } = options;
+  const { say = () => {}, isToldSnapshots = () => false } = options;
   const place = createBookmark({ onBegin, onGap });
-  const pager = createPager({ place, onPage, onWatchingChanged, onAnnounced, observe, now });
+  const pager = createPager({ place, onPage, onWatchingChanged, onAnnounced, observe, afterwards, now });
   const recaller = createRecaller({ place, onPage: options.onRecalled, now });
-  const waiting = createWaitingRoom(handOn);
   const reads = createReads({
     read,
     onFailed: (error) => listening && fallBehind(`the log cannot be read: ${error}`),
-    onIdle: handOn,
+    onIdle: () => inline.handOn(),
     observe,
     later,
   });
@@ -94,6 +97,20 @@ export function createFeed(options: FeedOptions): Feed {
     want: () => reads.want('confirm'),
     isTold: isToldSnapshots,
     later,
+  });
+  const inline = createInline({
+    place,
+    pager,
+    reads,
+    isLive: () => state === 'live',
+    onHandedOn(commit) {
+      handedOn++;
+      afterwards(() => {
+        say({ kind: 'commit', commit });
+        confirmation.after(place.position().delivered.size);
+      });
+    },
+    observe,
   });
   let state: FeedState = 'starting';
   let reason: string | null = 'starting';
@@ -131,6 +148,7 @@ export function createFeed(options: FeedOptions): Feed {
       },
     );
     place.arriveAt(snapshot);
+    confirmation.cancel();
     onRespelled(place.cursor());
     say({ kind: 'snapshot', snapshot });
     observe({ type: 'feed.read', reason: why, commits, durationMs: now() - begunAt });
@@ -149,33 +167,6 @@ export function createFeed(options: FeedOptions): Feed {
     if (state === 'stopped') return;
     if (state === 'live') state = 'catching up';
     reason = why;
-  }
-
-  /** Hands on what came inline. */
-  function handOn(): void {
-    if (state !== 'live' || reads.busy) return;
-    let doubtful = false;
-    for (const commit of waiting.take()) {
-      // After a long read many wait; the log gives the rest faster than positions grow.
-      if (confirmation.isDue(place.position().delivered.size)) break;
-      // The rest of a transaction of several parts is read from the log, together with a first part still here.
-      if (partsIn(place.position(), commit.xid) > 0) continue;
-      const how = pager.deliverInline(commit, (base) => withCommit(base, commit.xid));
-      // The read brings it, and all that wait after it.
-      if (how === 'to be read') {
-        reads.want('tables');
-        break;
-      }
-      if (how === 'not understood') {
-        doubtful = true;
-        continue;
-      }
-      handedOn++;
-      say({ kind: 'commit', commit });
-    }
-    // It may have been a commit after all: then it must be read before a snapshot is taken for it.
-    if (doubtful) reads.want('retry');
-    confirmation.after(place.position().delivered.size);
   }
 
   return {
@@ -223,21 +214,10 @@ export function createFeed(options: FeedOptions): Feed {
       listening = false;
       fallBehind(`the listener is not connected: ${why}`);
     },
-    onNotification(payload) {
-      const commit = readNotification(payload, observe);
-      if (commit === null) return;
-      // Parts of it may still be missing where it came inline, none where a snapshot sees it. While the log is to be
-      // read, that may be one from before a restart of the server, which has given the id anew.
-      const isKnown = state === 'live' && !reads.busy;
-      if (isKnown && partsIn(place.position(), commit.xid) === Number.POSITIVE_INFINITY) return;
-      if (commit.body !== null && waiting.add(commit)) return;
-      // It is in the log, and so is all that waits: one read brings them in order.
-      waiting.take();
-      reads.want(commit.body === null ? 'large' : 'retry');
-    },
+    onNotification: inline.onNotification,
     onSnapshot(snapshot) {
       // What came before it, and waits.
-      handOn();
+      inline.handOn();
       if (state !== 'live' || reads.busy) return;
       const next = folded(place.position(), snapshot);
       if (next === null) return;

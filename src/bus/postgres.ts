@@ -28,10 +28,10 @@ export function createPostgresBus({ hearer, listener, bell, onRing, onNotified }
     const created = listener({
       onConnected: hearer.onUp,
       onLost: hearer.onDown,
-      onNotification(payload, sender) {
+      onNotification(payload, sender, isAlone) {
         if (payload !== bell.payload) {
+          hearer.onCommit(payload, isAlone);
           onNotified(sender);
-          hearer.onCommit(payload);
           return;
         }
         onRing();

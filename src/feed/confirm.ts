@@ -2,9 +2,7 @@
 import { isVisible, type Position, type Snapshot } from '../position.ts';
 
 export interface Confirmation {
-  /** So many commits beyond the snapshot are enough. */
-  isDue(beyond: number): boolean;
-  /** So many are beyond it now: it is wanted at once, later, or not at all. */
+  /** So many commits are beyond the snapshot now: it is wanted at once, later, or not at all. */
   after(beyond: number): void;
   /** What was wanted later is not any more. */
   cancel(): void;
@@ -22,13 +20,12 @@ const TOLD = { commits: 2_048, ms: 15_000 };
 
 export function createConfirmation({ want, isTold, later }: ConfirmationOptions): Confirmation {
   let cancelLater: (() => void) | null = null;
-  const limits = () => (isTold() ? TOLD : ALONE);
-  const isDue = (beyond: number) => beyond >= limits().commits;
   return {
-    isDue,
     after(beyond) {
-      if (isDue(beyond)) want();
-      else if (beyond > 0) cancelLater ??= later(limits().ms, want);
+      const limits = isTold() ? TOLD : ALONE;
+      // The log gives many faster than positions grow.
+      if (beyond >= limits.commits) want();
+      else if (beyond > 0) cancelLater ??= later(limits.ms, want);
     },
     cancel() {
       cancelLater?.();

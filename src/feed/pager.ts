@@ -4,20 +4,13 @@
  * It promises that the pages of one commit come one after the other, each with the cursor of whoever has got it;
  * that a commit broken off in the middle goes on where it was; and that it holds two pages at the most.
  */
-import { linesIn, type Page, readLines } from '../commit.ts';
+import { type Lines, linesIn, type Page, readLines, type TableChange } from '../commit.ts';
 import { type Observe, reasonOf } from '../observation.ts';
 import { type Position, withPartial } from '../position.ts';
 import type { LoggedCommit } from '../postgres/log.ts';
 import type { Bookmark } from './bookmark.ts';
-import { pagesIn, pagesOf, type RawPage } from './pages.ts';
-
-/** A commit as a NOTIFY tells of it; without a body it is to be read from the log. */
-export interface NotifiedCommit {
-  readonly xid: bigint;
-  readonly id: bigint;
-  readonly at: string;
-  readonly body: string | null;
-}
+import type { NotifiedCommit } from './notification.ts';
+import { type Commit, pagesIn, pagesOf, type RawPage, utc } from './pages.ts';
 
 /** The position once a commit was handed on as a whole. */
 export type Whole = (base: Position) => Position;
@@ -41,30 +34,19 @@ export interface PagerOptions {
   /** An instance has told all of them something, as JSON. */
   onAnnounced(what: string): void;
   observe: Observe;
+  /** Does what the pages need not wait for. */
+  afterwards(work: () => void): void;
   now: () => number;
 }
 
-const HEADER = /^(\d+)(?:$| (\d+) "([^"\n]+)"\n)/;
-
-/** Reads `xid id "at" NEWLINE lines`, or the xid alone. Null, and an observation, for what is neither. */
-export function readNotification(payload: string, observe: Observe): NotifiedCommit | null {
-  const [header = '', xid, id, at] = HEADER.exec(payload) ?? [];
-  if (xid !== undefined) {
-    if (id === undefined || at === undefined) return { xid: BigInt(xid), id: 0n, at: '', body: null };
-    return { xid: BigInt(xid), id: BigInt(id), at, body: payload.slice(header.length) };
-  }
-  observe({
-    type: 'feed.malformed',
-    what: `a notification of ${payload.length} characters that rowcast did not send`,
-  });
-  return null;
-}
-
 export function createPager(options: PagerOptions): Pager {
-  const { place, onPage, onWatchingChanged, onAnnounced, observe, now } = options;
+  const { place, onPage, onWatchingChanged, onAnnounced, observe, afterwards, now } = options;
 
-  function report(commit: { xid: bigint; at: string }, source: 'inline' | 'read', changes: number): void {
-    observe({ type: 'feed.commit', xid: commit.xid, source, changes, lagMs: now() - Date.parse(commit.at) });
+  function report(xid: bigint, at: string, source: 'inline' | 'read', changes: number): void {
+    const handedOnMs = now();
+    afterwards(() =>
+      observe({ type: 'feed.commit', xid, source, changes, lagMs: handedOnMs - Date.parse(at) }),
+    );
   }
 
   /** Moves along, and hands on what is after the first `known` lines of it. */
@@ -92,8 +74,36 @@ export function createPager(options: PagerOptions): Pager {
     return last && watchingChanged ? onWatchingChanged() : taken;
   }
 
+  /** Hands on, in this turn, a commit that is changes alone, and few: one page, as mostly. */
+  function handOnChanges(
+    { xid, id, at, parts, skipParts }: Commit,
+    changes: readonly TableChange[],
+    { announced, watchingChanged }: Lines,
+    source: 'inline' | 'read',
+    whole: Whole,
+  ): void | Promise<void> {
+    place.moveTo(whole(place.position()));
+    // Written out, as copying members costs more than all else here.
+    const taken = onPage({
+      xid,
+      id,
+      at,
+      changes,
+      message: null,
+      changesFollow: false,
+      parts,
+      skipParts,
+      first: true,
+      last: true,
+      cursor: place.cursor(),
+    });
+    report(xid, at, source, changes.length);
+    for (const what of announced) onAnnounced(what);
+    return watchingChanged ? onWatchingChanged() : taken;
+  }
+
   /** In this turn. */
-  function handOnAll(
+  function handOnPages(
     pages: readonly RawPage[],
     source: 'inline' | 'read',
     whole: Whole,
@@ -104,7 +114,7 @@ export function createPager(options: PagerOptions): Pager {
       const taken = handOn(page, 0, base, whole);
       count += page.changes.length;
       if (!page.last) continue;
-      report(page, source, count);
+      report(page.xid, page.at, source, count);
       return taken;
     }
   }
@@ -119,33 +129,43 @@ export function createPager(options: PagerOptions): Pager {
       if (!page.last && known >= linesIn(page)) continue;
       count += Math.max(page.changes.length - known, 0);
       await handOn(page, known, base, whole);
-      if (page.last) report(page, 'read', count);
+      if (page.last) report(page.xid, page.at, 'read', count);
     }
   }
 
   return {
     deliverInline(commit, whole) {
-      let pages: RawPage[];
+      const { xid, id } = commit;
+      let at: string;
+      let lines: Lines;
       try {
-        const lines = readLines(commit.body ?? '');
-        if (lines.watchingChanged) return 'to be read';
-        const { xid, id, at } = commit;
-        pages = pagesIn({ xid, id, at, parts: 1, skipParts: 0 }, lines);
+        lines = readLines(commit.body ?? '');
+        at = utc(commit.at);
       } catch (error) {
         // Anyone may NOTIFY: what is not ours is dropped, and what is missed by it comes with the next read.
         observe({ type: 'feed.malformed', what: reasonOf(error) });
         return 'not understood';
       }
+      if (lines.watchingChanged) return 'to be read';
       // Inline pages are small, and whoever takes them does not wait.
-      void handOnAll(pages, 'inline', whole);
+      const { changes } = lines;
+      const whose = { xid, id, at, parts: 1, skipParts: 0 };
+      if (changes === null) void handOnPages(pagesIn(whose, lines), 'inline', whole);
+      else void handOnChanges(whose, changes, lines, 'inline', whole);
       return 'handed on';
     },
 
     deliver(commit, whole) {
       const { body } = commit;
       if (body === null || place.position().partial?.xid === commit.xid) return handOnInPages(commit, whole);
-      const pages = pagesIn(commit, readLines(body));
-      return pages.length === 1 ? handOnAll(pages, 'read', whole) : handOnInPages(commit, whole);
+      const lines = readLines(body);
+      const { changes } = lines;
+      if (changes !== null) {
+        const { xid, id, at, parts, skipParts } = commit;
+        return handOnChanges({ xid, id, at: utc(at), parts, skipParts }, changes, lines, 'read', whole);
+      }
+      const pages = pagesIn(commit, lines);
+      return pages.length === 1 ? handOnPages(pages, 'read', whole) : handOnInPages(commit, whole);
     },
   };
 }
@@ -156,6 +176,6 @@ export function createRecaller({
   onPage,
   now,
 }: Pick<PagerOptions, 'place' | 'onPage' | 'now'>): Pager {
-  const nothing = { onWatchingChanged: async () => {}, onAnnounced() {}, observe() {} };
+  const nothing = { onWatchingChanged: async () => {}, onAnnounced() {}, observe() {}, afterwards() {} };
   return createPager({ ...nothing, place, onPage, now });
 }

@@ -22,7 +22,7 @@ export interface RawPage extends Omit<Page, 'cursor'> {
 
 const PAGE_CHARS = 256 * 1024;
 
-type Commit = Pick<LoggedCommit, 'xid' | 'id' | 'at' | 'parts' | 'skipParts'>;
+export type Commit = Pick<LoggedCommit, 'xid' | 'id' | 'at' | 'parts' | 'skipParts'>;
 
 /** Gathers lines into pages. */
 class Pages {
@@ -80,43 +80,7 @@ export async function* pagesOf({ bodies, ...commit }: LoggedCommit): AsyncIterab
 }
 
 /** The same of lines that are all there. */
-export function pagesIn(commit: Commit, all: Lines): RawPage[] {
-  return onePageOf(commit, all) ?? manyPagesOf(commit, all);
-}
-
-/** Most commits are one page; null for what is not. */
-function onePageOf(
-  { xid, id, at, parts, skipParts }: Commit,
-  { lines, watchingChanged, announced }: Lines,
-): RawPage[] | null {
-  const changes: TableChange[] = [];
-  let chars = 0;
-  for (const line of lines) {
-    chars += line.wire.length;
-    if (line.op === 'message' || chars > PAGE_CHARS) return null;
-    changes.push(line);
-  }
-  // Written out, as copying members costs more than all else here.
-  return [
-    {
-      xid,
-      id,
-      at: utc(at),
-      parts,
-      skipParts,
-      changes,
-      message: null,
-      changesFollow: false,
-      first: true,
-      last: true,
-      offset: 0,
-      watchingChanged,
-      announced,
-    },
-  ];
-}
-
-function manyPagesOf(commit: Commit, { lines, watchingChanged, announced }: Lines): RawPage[] {
+export function pagesIn(commit: Commit, { lines, watchingChanged, announced }: Lines): RawPage[] {
   const pages = new Pages(commit);
   pages.watchingChanged = watchingChanged;
   pages.announced = [...announced];

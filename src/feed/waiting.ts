@@ -1,9 +1,10 @@
 /** The waiting room: commits that came inline and have not been handed on, bounded in bytes. */
-import type { NotifiedCommit } from './pager.ts';
+import type { NotifiedCommit } from './notification.ts';
 
 export interface WaitingRoom {
   /** False when it is full: then the commit, and all that wait, are to be read from the log instead. */
   add(commit: NotifiedCommit): boolean;
+  readonly isEmpty: boolean;
   /** Empties it; gives what was in it, in order. */
   take(): NotifiedCommit[];
 }
@@ -24,6 +25,9 @@ export function createWaitingRoom(onAdded: () => void): WaitingRoom {
   }
 
   return {
+    get isEmpty() {
+      return commits.length === 0;
+    },
     add(commit) {
       if (chars > MAX_CHARS) return false;
       commits.push(commit);
