@@ -127,7 +127,8 @@ export function createHub<T extends ReadableTable>(options: HubOptions<T>): Hub 
   };
   const timers: NodeJS.Timeout[] = [];
   let beatDue = false;
-  let publishedBytes = 0;
+  /** What had been published when it was looked who is slow. */
+  let watchedBytes = 0;
   let lookAgain = false;
   let draining = false;
 
@@ -138,7 +139,7 @@ export function createHub<T extends ReadableTable>(options: HubOptions<T>): Hub 
   }
 
   function watch(): void {
-    publishedBytes = 0;
+    watchedBytes = router.bytes;
     slow.look(sessions.values());
     const at = wallClock();
     for (const session of sessions.values()) session.expire(at);
@@ -212,8 +213,8 @@ export function createHub<T extends ReadableTable>(options: HubOptions<T>): Hub 
     },
     route(page) {
       // A burst must not outrun the watch: no client can have got more than all of this.
-      if (publishedBytes > limits.maxBufferedBytes / 4) watch();
-      publishedBytes += router.route(page);
+      if (router.bytes - watchedBytes > limits.maxBufferedBytes / 4) watch();
+      router.route(page);
       if (page.last && beatDue) beat();
     },
     onGap(reason) {

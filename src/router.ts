@@ -30,8 +30,8 @@ export interface Router {
   addMessages(topic: Topic, name: Topic): void;
   /** Nothing more is published of it, not even what waits. */
   remove(topic: Topic): void;
-  /** Publishes what the page has for the topics. Gives how many bytes that was, each topic counted once. */
-  route(page: Page): number;
+  /** Publishes what the page has for the topics. */
+  route(page: Page): void;
   /**
    * The cursor of whoever joins the topic in this turn: what is published of it from now on is
    * exactly what came after. Within a commit it may lie before the feed's, since frames wait.
@@ -43,6 +43,8 @@ export interface Router {
   abandon(): void;
   /** Whether changes came that the topic's filters cannot judge: its columns are not what they were. */
   isStale(topic: Topic): boolean;
+  /** How many bytes were published so far, each topic counted once. */
+  readonly bytes: number;
   /** False within a commit: then the feed's cursor counts changes that no one has been sent yet. */
   readonly settled: boolean;
 }
@@ -57,10 +59,13 @@ export interface RouterOptions {
    */
   onStale?(): void;
   observe: Observe;
+  /** Does what the frames need not wait for. */
+  afterwards?: (work: () => void) => void;
 }
 
 /** Creates a router without topics. */
-export function createRouter({ publish, cursor, onStale, observe }: RouterOptions): Router {
+export function createRouter(options: RouterOptions): Router {
+  const { publish, cursor, onStale, observe, afterwards = (work) => work() } = options;
   const routes = new Map<Topic, Route>();
   /** Topics of messages, and what their frames call them. */
   const names = new Map<Topic, Topic>();
@@ -71,18 +76,40 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
   let lookAgain = false;
   // The cursor before the page to come; where none has come yet, the one that the first topic began at.
   let previous: string | undefined;
-  let frames = 0;
+  /** Those of the page under way. */
+  let frames: string[] = [];
   let bytes = 0;
+  /** The topics that the page under way has something for, and what its change under way calls the table. */
+  let touched: Route[] = [];
+  let called = '';
+  const findings = {
+    take(route: Route, wire: string) {
+      if (route.fresh.length === 0) touched.push(route);
+      route.fresh.push(wire);
+      if (route.table === called || route.renamed) return;
+      route.renamed = true;
+      lookAgain = true;
+    },
+    stale({ topic }: Route) {
+      lookAgain ||= !stale.has(topic);
+      stale.add(topic);
+    },
+  };
 
   function emit(route: Route, page: Page, changes: readonly string[], cursor: string, more: boolean): void {
     route.open = more;
-    put(route.topic, encodeChange({ topic: route.topic, cursor, at: page.at, changes, more }));
+    put(route.topic, encodeChange({ head: route.head, cursor, at: page.at, changes, more }));
   }
 
   function put(topic: Topic, frame: string): void {
-    frames++;
-    bytes += Buffer.byteLength(frame);
     publish(topic, frame);
+    frames.push(frame);
+  }
+
+  function count(published: readonly string[]): void {
+    const before = bytes;
+    for (const frame of published) bytes += Buffer.byteLength(frame);
+    observe({ type: 'frame.published', frames: published.length, bytes: bytes - before });
   }
 
   /** Changes that came before a message are sent before it, even where it is not known whether more follow. */
@@ -96,23 +123,9 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
     put(topic, encodeMessage({ topic: name, cursor: page.cursor, at: page.at, wire }));
   }
 
-  /** The topics that the page has something for, each with its fresh changes. */
+  /** Gives the topics that the page has something for, each with its fresh changes. */
   function distribute(page: Page): Route[] {
-    const touched: Route[] = [];
-    let called = '';
-    const findings = {
-      take(route: Route, wire: string) {
-        if (route.fresh.length === 0) touched.push(route);
-        route.fresh.push(wire);
-        if (route.table === called || route.renamed) return;
-        route.renamed = true;
-        lookAgain = true;
-      },
-      stale({ topic }: Route) {
-        lookAgain ||= !stale.has(topic);
-        stale.add(topic);
-      },
-    };
+    touched = [];
     for (const change of page.changes) {
       called = change.table;
       byRelation.get(change.relation)?.find(change, findings);
@@ -121,6 +134,7 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
   }
 
   function release(page: Page): void {
+    if (waiting.size === 0) return;
     for (const route of waiting) {
       const { held, fresh, open } = route;
       if (fresh.length > 0) {
@@ -137,6 +151,7 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
   }
 
   function forget(): void {
+    if (waiting.size === 0) return;
     for (const route of waiting) {
       route.held = undefined;
       route.open = false;
@@ -147,6 +162,9 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
   return {
     get settled() {
       return settled;
+    },
+    get bytes() {
+      return bytes;
     },
     add(topic, target) {
       if (routes.has(topic)) throw new Error(`the topic ${topic} is routed already`);
@@ -177,13 +195,11 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
       if (index?.size === 0) byRelation.delete(route.relation);
     },
     route(page) {
-      frames = 0;
-      bytes = 0;
       if (page.first) forget();
-      const touched = distribute(page);
+      const concerned = distribute(page);
       const before = previous ?? page.cursor;
       release(page);
-      for (const route of touched) {
+      for (const route of concerned) {
         const changes = route.fresh;
         route.fresh = [];
         if (page.changesFollow) {
@@ -196,10 +212,13 @@ export function createRouter({ publish, cursor, onStale, observe }: RouterOption
       if (page.message !== null) emitMessage(page.message, page);
       previous = page.cursor;
       settled = page.last;
-      if (frames > 0) observe({ type: 'frame.published', frames, bytes });
+      if (frames.length > 0) {
+        const published = frames;
+        frames = [];
+        afterwards(() => count(published));
+      }
       if (lookAgain) onStale?.();
       lookAgain = false;
-      return bytes;
     },
     cursorOf: (topic) => routes.get(topic)?.held?.before ?? cursor(),
     select(topic) {

@@ -30,9 +30,10 @@ import { createPruner } from './postgres/pruner.ts';
 import { createRowReader } from './postgres/rows.ts';
 import { createRing } from './ring.ts';
 import { createRouter } from './router.ts';
-import { afterFrames } from './server/after-frames.ts';
+import { createAfterwards } from './server/afterwards.ts';
 import { createAttendance } from './server/attendance.ts';
 import { createFleet } from './server/fleet.ts';
+import { createLateRing } from './server/late-ring.ts';
 import { mountHttp, type Page, type Readiness } from './transports/http.ts';
 import { claimPort, listen } from './transports/port.ts';
 import { mountServices } from './transports/services.ts';
@@ -109,11 +110,14 @@ async function start(
     ringBytes: () => ring.bytes,
     present: () => presence?.size ?? 0,
   });
-  const observe = afterFrames((observation) => {
+  const books = createAfterwards();
+  const afterwards = books.add;
+  const observe: Observe = (observation) => {
+    books.settle();
     metrics.observe(observation);
     options.observe(observation);
     if (observation.type === 'feed.commit') touch();
-  });
+  };
   const poolOf = (applicationName: string, max: number) =>
     createPool({ connectionString: config.databaseUrl, applicationName, max, observe });
 
@@ -136,12 +140,13 @@ async function start(
   const relay = createRelay({ write: messages.write, observe });
   const channels = createChannels(config.channels ?? []);
   const presence = createAttendance({ config, isPresent: channels.isPresent, observe });
-  const ring = createRing(config.ringBytes);
-  const router = createRouter({ publish, cursor: () => feed.cursor(), onStale: lookAgain, observe });
+  const ring = createLateRing(createRing(config.ringBytes), books);
+  const cursor = () => feed.cursor();
+  const router = createRouter({ publish, cursor, onStale: lookAgain, observe, afterwards });
   const hub = createHub({
     router,
     catalog,
-    feed: { cursor: () => feed.cursor() },
+    feed: { cursor },
     limits: config,
     publish,
     observe,
@@ -160,13 +165,14 @@ async function start(
     onRecalled: ring.add,
     onRespelled: ring.mark,
     onPage(page) {
-      ring.add(page);
       hub.route(page);
+      ring.add(page);
       if (page.last) fanOut.settle(page.cursor);
       // A large commit lets the sockets have their turn between its pages.
       return page.last ? undefined : turn();
     },
     onGap: hub.onGap,
+    afterwards,
     onWatchingChanged: settle,
     onAnnounced: (text) => rollCall.onAnnounced(text),
     say: (word) => void fleet.say(word),
@@ -183,8 +189,9 @@ async function start(
     observe,
     limits: { maxRows: MAX_SNAPSHOT_ROWS },
   });
-  const fleet = createFleet({ config, pool, feed, onTablesChanged: lookAgain, observe, pace: options.pace });
-  const { retentionMs, retentionBytes } = config;
+  const { pace } = options;
+  const fleet = createFleet({ config, pool, feed, onTablesChanged: lookAgain, observe, afterwards, pace });
+  const { retentionMs, retentionBytes, serviceToken, maxFrameBytes } = config;
   const pruner = createPruner({ pool, retentionMs, retentionBytes, observe });
   touch = pruner.touch;
   onStop(() => pruner.stop());
@@ -205,7 +212,6 @@ async function start(
   }
   mountWebSocket(app, { hub, config });
   onStop(mountSse(app, { hub, fanOut, config }));
-  const { serviceToken, maxFrameBytes } = config;
   mountServices(app, { serviceToken, maxBodyBytes: maxFrameBytes, send: relay.send, rollCall });
   options.mount?.(app);
   mountHttp(app, { ready, metrics, ...(options.pages ? { pages: options.pages } : {}) });

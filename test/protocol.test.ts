@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import {
   CLOSE_CODES,
   type ClientFrame,
+  changeHead,
   ERROR_CODES,
   encode,
   encodeChange,
@@ -228,7 +229,7 @@ describe('a server frame', () => {
   it('of changes takes each change over as it is', () => {
     const change = `{"op":"insert","table":"public.m","key":{"id":1},"new":${big}}`;
     const parts = {
-      topic: 'public.m?a=eq."x"',
+      head: changeHead('public.m?a=eq."x"'),
       cursor: 'c',
       at: '2025-01-02T03:04:05.678901Z',
       changes: [change, change],

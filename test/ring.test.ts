@@ -5,6 +5,8 @@ import type { Page } from '../src/commit.ts';
 import { readCursor, spellCursor } from '../src/position/cursor.ts';
 import { type Position, parseSnapshot, positionAt, withCommit, withReading } from '../src/position.ts';
 import { createRing, type Ring } from '../src/ring.ts';
+import { createAfterwards } from '../src/server/afterwards.ts';
+import { createLateRing } from '../src/server/late-ring.ts';
 import { Follower, History, type Known, LINES, type Transaction } from './harness/history.ts';
 
 const spell = (position: Position) => spellCursor('s', position);
@@ -56,7 +58,8 @@ class Scene {
 
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
-    this.ring = createRing(maxBytes);
+    // As in a server: pages come late, and nothing that is asked may tell.
+    this.ring = createLateRing(createRing(maxBytes), createAfterwards());
     this.#feed = this.#begin();
     this.#other = new Follower(this.history);
   }

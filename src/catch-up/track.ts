@@ -7,7 +7,7 @@
 import { linesIn, type Page } from '../commit.ts';
 import { readCursor, spellCursor } from '../position/cursor.ts';
 import { type Position, withPartial } from '../position.ts';
-import { encodeChange, encodeMessage } from '../protocol.ts';
+import { changeHead, encodeChange, encodeMessage } from '../protocol.ts';
 import type { Select } from '../router.ts';
 import type { CatchUpClient } from '../session/host.ts';
 import type { Subscription } from '../session/subscriptions.ts';
@@ -19,6 +19,8 @@ export class Track {
   readonly topic: Topic;
   readonly stream: string;
   readonly #select: Select;
+  /** What its frames of changes begin with. */
+  readonly #head: string;
   /** Null where it is read from the cursor when it is asked for. */
   #position: Position | null;
   /** How many commits it has gone past. */
@@ -41,6 +43,7 @@ export class Track {
     this.subscription = subscription;
     this.topic = topic;
     this.#select = select;
+    this.#head = changeHead(topic);
     this.stream = start.stream;
     this.#position = start.position;
     this.#cursor = start.cursor;
@@ -101,16 +104,13 @@ export class Track {
     }
     if (!page.changesFollow && this.#held.length > 0) this.#send(page.at, false);
     const message = page.message !== null && known <= page.changes.length && this.#select(page.message);
-    if (message) this.#put(encodeMessage({ ...this.#frame(page.at), wire: message }));
+    if (message)
+      this.#put(encodeMessage({ topic: this.topic, cursor: this.cursor, at: page.at, wire: message }));
   }
 
   #send(at: string, more: boolean): void {
-    this.#put(encodeChange({ ...this.#frame(at), changes: this.#held, more }));
+    this.#put(encodeChange({ head: this.#head, cursor: this.cursor, at, changes: this.#held, more }));
     this.#held = [];
-  }
-
-  #frame(at: string) {
-    return { topic: this.topic, cursor: this.cursor, at };
   }
 
   #put(frame: string): void {

@@ -88,17 +88,24 @@ export function encode(frame: PlainFrame): string {
 
 /** What a `change` frame is made of; `changes` are JSON texts in their wire form. */
 export type ChangeParts = {
-  topic: string;
+  /** What `changeHead` gives for its topic. */
+  head: string;
   cursor: string;
   at: string;
   changes: readonly string[];
   more: boolean;
 };
 
-/** The text of a `change` frame, its changes taken over as they are. */
-export function encodeChange({ topic, cursor, at, changes, more }: ChangeParts): string {
-  const head = `{"type":"change","topic":${JSON.stringify(topic)},"cursor":${JSON.stringify(cursor)}`;
-  return `${head},"at":${JSON.stringify(at)},"changes":[${changes.join(',')}]${more ? ',"more":true}' : '}'}`;
+/** What all `change` frames of a topic begin with. */
+export function changeHead(topic: string): string {
+  return `{"type":"change","topic":${JSON.stringify(topic)},"cursor":"`;
+}
+
+/** The text of a `change` frame, its changes taken over as they are. Cursors and times have nothing that JSON escapes. */
+export function encodeChange({ head, cursor, at, changes, more }: ChangeParts): string {
+  const [first = ''] = changes;
+  const all = changes.length > 1 ? changes.join(',') : first;
+  return `${head}${cursor}","at":"${at}","changes":[${all}]${more ? ',"more":true}' : '}'}`;
 }
 
 /** What a `snapshot` frame is made of; `rows` are JSON texts, and the last frame has the cursor. */

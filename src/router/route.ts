@@ -1,6 +1,7 @@
 /** A topic of a table, as the router knows it. */
 import type { TableChange } from '../commit.ts';
 import { type Matcher, matchChange } from '../matching.ts';
+import { changeHead } from '../protocol.ts';
 import { canonicalTopic, OPS, type TableTopic, type Topic } from '../topic.ts';
 import { withEffect } from './effect.ts';
 import type { Routed } from './table-index.ts';
@@ -24,6 +25,8 @@ export interface Held {
 /** Changes of a topic in the commit under way. */
 export interface Route extends Routed {
   readonly topic: Topic;
+  /** What its frames begin with. */
+  readonly head: string;
   readonly relation: number;
   /** What the topic calls the table. */
   readonly table: string;
@@ -39,7 +42,7 @@ export interface Route extends Routed {
 export function routeOf(topic: Topic, { relation, parsed, matcher }: Target): Route {
   const { schema, table, ops } = parsed;
   const key = canonicalTopic({ kind: 'table', schema, table, ops: OPS, filters: [] });
-  const name = { topic, relation, table: key, renamed: false };
+  const name = { topic, head: changeHead(topic), relation, table: key, renamed: false };
   return { ...name, ops, matcher, fresh: [], held: undefined, open: false };
 }
 

@@ -36,13 +36,16 @@ export interface FleetOptions {
   feed: Feed;
   onTablesChanged(): void;
   observe: Observe;
+  /** Does what the commits need not wait for. */
+  afterwards(work: () => void): void;
   pace?: Pace | undefined;
 }
 
 /** The channel that the database's triggers NOTIFY. */
 const CHANNEL = 'rowcast';
 
-export function createFleet({ config, pool, feed, onTablesChanged, observe, pace }: FleetOptions): Fleet {
+export function createFleet(options: FleetOptions): Fleet {
+  const { config, pool, feed, onTablesChanged, observe, afterwards, pace } = options;
   const { bus } = config;
   const outlook = createOutlook({
     onTablesChanged() {
@@ -80,7 +83,7 @@ export function createFleet({ config, pool, feed, onTablesChanged, observe, pace
         },
         bell,
         onRing: outlook.onRing,
-        onNotified: (backend) => leader.onNotified(backend),
+        onNotified: (backend) => afterwards(() => leader.onNotified(backend)),
       }),
     nats: bus === 'postgres' ? undefined : byNats(bus),
     onTables: onTablesChanged,
