@@ -329,12 +329,12 @@ declare
 begin
   -- Most transactions are one statement of few rows: then the row is as it must be. Most others are a few of them: then it
   -- gets the lines of the others, as rowcast.complete does it.
-  if pg_catalog.concat(pg_catalog.current_setting('rowcast.state'), pg_catalog.pg_trigger_depth()) operator(pg_catalog.=) 'open1'
+  if pg_catalog.concat(pg_catalog.current_setting('rowcast.state'), pg_catalog.pg_trigger_depth(), pg_catalog.set_config('rowcast.state', 'ended 0', true)) operator(pg_catalog.=) 'open1ended 0'
      and pg_catalog.clock_timestamp() operator(pg_catalog.<) (new.at operator(pg_catalog.+) interval '50 ms')
   then
-    done := pg_catalog.set_config('rowcast.state', 'ended 0', true);
-  elsif pg_catalog.concat(pg_catalog.current_setting('rowcast.state'), pg_catalog.pg_trigger_depth(), pg_catalog.current_setting('rowcast.chunks', true),
-                          pg_catalog.current_setting('rowcast.row', true)) operator(pg_catalog.=) 'more1'
+    null;
+  elsif pg_catalog.concat(pg_catalog.pg_trigger_depth(), pg_catalog.current_setting('rowcast.chunks', true), pg_catalog.current_setting('rowcast.row', true)) operator(pg_catalog.=) '1'
+    and pg_catalog.current_setting('rowcast.lines', true) operator(pg_catalog.<>) ''
   then
     update rowcast.log l
        set id = pg_catalog.nextval('rowcast.log_id'), at = pg_catalog.clock_timestamp(), body = pg_catalog.concat(l.body, pg_catalog.current_setting('rowcast.lines'))
@@ -346,7 +346,7 @@ begin
       done := rowcast.end_long_transaction(new);
       return old;
     end if;
-    done := pg_catalog.concat(pg_catalog.set_config('rowcast.state', 'ended 0', true), pg_catalog.set_config('rowcast.lines', '', true));
+    done := pg_catalog.set_config('rowcast.lines', '', true);
   else
     done := rowcast.end_long_transaction(new);
     return old;

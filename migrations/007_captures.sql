@@ -132,17 +132,16 @@ create or replace function rowcast.rows_source(relation regclass, operation text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select case $2 when 'insert' then 'new_rows r' when 'delete' then 'old_rows r' else format($f$(
           select n.j as new,
-                 case when %1$s
-                      then (select pg_catalog.jsonb_object_agg(e.key, e.value) from pg_catalog.jsonb_each(o.j) e
-                             where e.value::pg_catalog.text operator(pg_catalog.<>) (n.j operator(pg_catalog.->) e.key)::pg_catalog.text) end as changed
+                 (select pg_catalog.jsonb_object_agg(e.key, e.value) from pg_catalog.jsonb_each(o.j) e
+                   where e.value::pg_catalog.text operator(pg_catalog.<>) (n.j operator(pg_catalog.->) e.key)::pg_catalog.text) as changed
             from (select pg_catalog.to_jsonb(o.*)%2$s as j from old_rows o offset 0) o, (select pg_catalog.to_jsonb(n.*)%2$s as j from new_rows n offset 0) n
-           where not exists (select from (select from old_rows union all select from new_rows) every offset 2)
+           where not exists (select from (select from old_rows union all select from new_rows) every offset 2) and %1$s
           offset 0) r$f$,
     (select string_agg(format('o.j operator(pg_catalog.->) %1$L operator(pg_catalog.=) (n.j operator(pg_catalog.->) %1$L)', k), ' and ') from unnest((rowcast.shape($1)).keys) k),
     rowcast.without_hidden($1)) end
 $$;
 comment on function rowcast.rows_source(regclass, text) is
-  'SQL for the rows r of a statement, an insert, update or delete. Of an update that is one at most: what it is now, and what changed, null where nothing did or the key.';
+  'SQL for the rows r of a statement, an insert, update or delete. Of an update that is one at most, whose key has stayed: what it is now, and what has changed, null where nothing has.';
 
 create or replace function rowcast.quick_source(relation regclass, operation text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -164,7 +163,7 @@ declare
   first_all text    := format($f$
       if %s then
         return new;
-      end if;$f$, case when is_update then 'found' else $f$pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.=) 'open'$f$ end);
+      end if;$f$, case when is_update then 'found' else $f$pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.=) 'open' or not found$f$ end);
 begin
   -- What the table is like is looked at within: as a constant of a plan that is made by a snapshot from before the table was
   -- altered, it would be wrong. The time zone is pinned only where it is another one.
@@ -185,30 +184,30 @@ begin
     if %2$s then%3$s%4$s
     end if;
   end if;$f$, first_is, is_like, first, first_all) end
-  -- Further rows and statements, twenty rows at most. What has begun deeper may be what foreign keys cascade to.
+  -- Further rows and statements, twenty rows at most; and updates that change nothing. What has begun deeper may be what
+  -- foreign keys cascade to.
   || format($f$
   if pg_catalog.concat(pg_catalog.current_setting('rowcast.state', true), pg_catalog.pg_trigger_depth(), pg_catalog.current_setting('transaction_isolation'), pg_catalog.current_setting('rowcast.begun_2_%1$s', true))
-       operator(pg_catalog.=) any ('{openopen1read committed,open1read committed,more1read committed}'::pg_catalog.text[])
+       operator(pg_catalog.=) any ('{%2$s1read committed,open1read committed,more1read committed}'::pg_catalog.text[])
   then
-    if %2$s then
+    if %3$s then
       declare
-        ticket pg_catalog.text := case when found then '0' else pg_catalog.current_setting('rowcast.begun_1_%1$s', true) end;
-        rest   pg_catalog.text;%3$s
+        ticket pg_catalog.text := %4$s;
+        lines  pg_catalog.text;%5$s
         done   pg_catalog.text;
-      begin%4$s
-        rest := (select case when pg_catalog.count(*) operator(pg_catalog.<) 21 then pg_catalog.string_agg(pg_catalog.concat(ticket, l.line), '') end
-                   from (select pg_catalog.concat(%6$s) as line from %7$s%8$s limit 21) l);%5$s
-        if pg_catalog.octet_length(rest) operator(pg_catalog.<=) 7000 and ticket operator(pg_catalog.<>) '' then
-          if found then
-            done := pg_catalog.concat(pg_catalog.set_config('rowcast.state', 'more', true), pg_catalog.set_config('rowcast.lines', rest, true));
-          else
-            done := pg_catalog.concat(rowcast.add_lines(ticket::pg_catalog.int8, rest));
-          end if;
+      begin%6$s
+        lines := %8$s;%7$s
+        if lines operator(pg_catalog.=) '' then
+          return new;
+        elsif pg_catalog.octet_length(lines) operator(pg_catalog.<=) 7000 and ticket operator(pg_catalog.<>) '' then
+          %9$s
           return new;
         end if;
       end;
     end if;
-  end if;$f$, relation::oid, is_like,
+  end if;$f$, relation::oid, case when is_update then '' else 'openopen' end, is_like,
+    format(case when is_update then $f$pg_catalog.current_setting('rowcast.begun_1_%1$s', true)$f$
+                else $f$case when found then '0' else pg_catalog.current_setting('rowcast.begun_1_%1$s', true) end$f$ end, relation::oid),
     case when is_zoned then $f$
         zone   pg_catalog.text := pg_catalog.current_setting('timezone');$f$ else '' end,
     case when is_zoned then $f$
@@ -219,8 +218,16 @@ begin
         if zone operator(pg_catalog.<>) 'UTC' and zone operator(pg_catalog.<>) 'Etc/UTC' then
           done := pg_catalog.set_config('timezone', zone, true);
         end if;$f$ else '' end,
-    rowcast.line_source(relation, operation, ''), rowcast.rows_source(relation, operation),
-    case when is_update then ' where r.changed is not null' else ' offset case when found then 1 else 0 end' end);
+    format(case when is_update then $f$(select case when r.changed is null then '' else pg_catalog.concat(ticket, %1$s) end from %2$s)$f$
+                else $f$(select case when pg_catalog.count(*) operator(pg_catalog.<) 21 then coalesce(pg_catalog.string_agg(pg_catalog.concat(ticket, l.line), ''), '') end
+                    from (select pg_catalog.concat(%1$s) as line from %2$s offset case when found then 1 else 0 end limit 21) l)$f$ end,
+           rowcast.line_source(relation, operation, ''), rowcast.rows_source(relation, operation)),
+    case when is_update then 'done := pg_catalog.concat(rowcast.add_lines(ticket::pg_catalog.int8, lines));'
+         else $f$if found then
+            done := pg_catalog.concat(pg_catalog.set_config('rowcast.state', 'more', true), pg_catalog.set_config('rowcast.lines', lines, true));
+          else
+            done := pg_catalog.concat(rowcast.add_lines(ticket::pg_catalog.int8, lines));
+          end if;$f$ end);
 end $$;
 comment on function rowcast.quick_source(regclass, text) is
   'The quick ways of a table''s trigger after insert, update or delete. Raises when a key column was dropped.';
