@@ -7,15 +7,15 @@
 --
 -- A line is `ticket operation oid table TAB rest NEWLINE`: the table by its oid, which stays, and by the name that it
 -- has then. A statement's ticket is where the write-ahead log stood when it began; less than that, by how deep it is
--- within others, where nothing had been captured yet. It
--- is captured when it ends, after the statements that its triggers ran, so lines are sorted by ticket when they are read:
--- each row's versions then come in the order in which they were made.
+-- within others, where nothing had been captured yet. It is captured when it ends, after the statements that its triggers
+-- ran, so lines are sorted by ticket when they are read: each row's versions then come in the order in which they were made.
 --
 -- The settings, all local to the transaction:
 --   rowcast.begun_<depth>_<oid>  the ticket of the last statement on that table that began at that trigger depth
 --   rowcast.state          `open`: the transaction has its row of the log, and nothing more; `more`: it has more than
---                          that, or is not at its first part; `ended N`: that row, part N, was completed
---   rowcast.row            where that row is, when it was not the quick path that wrote it
+--                          that, or is not at its first part; `ended N`: that row, part N, was completed; while a
+--                          statement is captured, `openopen` and `ended 0o` say that it has more rows than the first
+--   rowcast.row            where that row is, when it was not the quick way that wrote it
 --   rowcast.lines          lines that are not in the log yet
 --   rowcast.part           the part that is open
 --   rowcast.chunks         how many chunks were written
@@ -191,7 +191,7 @@ begin
     return;
   end if;
   if coalesce(state, '') = '' and current_setting('transaction_isolation') = 'read committed' then
-    -- As the quick path writes it: complete() finds it without knowing its place.
+    -- As the quick way writes it: complete() finds it without knowing its place.
     done := set_config('rowcast.state', 'open', true);
     insert into rowcast.log (slot, id, xid, part, at, chunks, body)
       values (rowcast.slot(), nextval('rowcast.log_id'), pg_current_xact_id(), 0, clock_timestamp(), 0, new_lines);
