@@ -261,15 +261,26 @@ revoke all on function rowcast.write_captures(regclass) from public;
 
 create or replace function rowcast.renew_captures() returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  altered regclass;
 begin
-  if pg_try_advisory_xact_lock(hashtext('rowcast'), 2) then -- else rowcast.watch is at it
-    perform rowcast.write_captures(r.relation)
-       from rowcast.relation r join pg_class c on c.oid = r.relation
-      where r.written_for <> rowcast.likeness(r.relation)
-        -- Without its key a table is not captured at all.
-        and array_position(rowcast.current_names(r.relation, r.key, r.key_numbers, r.numbered), null) is null;
-    perform rowcast.drop_captures();
+  if not pg_try_advisory_xact_lock(hashtext('rowcast'), 2) then
+    return; -- rowcast.watch is at it
   end if;
+  for altered in
+    select r.relation
+      from rowcast.relation r join pg_class c on c.oid = r.relation
+     where r.written_for <> rowcast.likeness(r.relation)
+       -- Without its key a table is not captured at all.
+       and array_position(rowcast.current_names(r.relation, r.key, r.key_numbers, r.numbered), null) is null
+  loop
+    begin
+      perform rowcast.write_captures(altered);
+    exception when others then -- the long way stays
+      raise warning 'rowcast: the triggers of % cannot be written: %', altered, sqlerrm;
+    end;
+  end loop;
+  perform rowcast.drop_captures();
 end $$;
 comment on function rowcast.renew_captures() is
   'Writes the triggers of altered tables again, and removes those of tables that are gone; does nothing while rowcast.watch is at work. rowcast.prune calls it.';

@@ -26,7 +26,8 @@ function List({ topic }: { topic: string }) {
 function Chat() {
   const { publish } = useChannel('lobby', { said: (payload) => void heard.push(payload) });
   const { rows } = usePresence('lobby');
-  return h('button', { type: 'button', onClick: () => void publish('said', 'hello') }, `${rows.length} here`);
+  const say = () => void publish('said', 'hello').then(() => heard.push('published'));
+  return h('button', { type: 'button', onClick: say }, `${rows.length} here`);
 }
 
 export function App({ topics, chat = false }: { topics: string[]; chat?: boolean }) {
