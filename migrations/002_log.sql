@@ -11,11 +11,14 @@ comment on sequence rowcast.log_id is 'Orders the log: taken at commit, while th
 
 -- Immutable for as long as a plan lives: prune replaces the function when it moves on, which makes every plan anew.
 -- So a writer knows its slot without reading anything.
+-- It is taken apart within functions that run with the search path of a writer: so its type is named in full.
 do $$
 begin
   if to_regprocedure('rowcast.slot()') is null then
-    create function rowcast.slot() returns int2 language sql immutable as 'select 0::int2';
+    create function rowcast.slot() returns int2 language sql immutable as 'select 0::pg_catalog.int2';
     comment on function rowcast.slot() is 'The slot of rowcast.log that is being written; replaced by rowcast.prune when it moves on to the next.';
+  elsif (select prosrc from pg_proc where oid = to_regprocedure('rowcast.slot()')) !~ 'pg_catalog' then
+    execute format('create or replace function rowcast.slot() returns int2 language sql immutable as %L', format('select %s::pg_catalog.int2', rowcast.slot()));
   end if;
 end $$;
 
@@ -129,7 +132,7 @@ begin
   then
     update rowcast.log_slot set started_at = clock_timestamp() where slot = next;
     update rowcast.log_slot set ended_at = clock_timestamp() where slot = writing;
-    execute format('create or replace function rowcast.slot() returns int2 language sql immutable as %L', format('select %s::int2', next));
+    execute format('create or replace function rowcast.slot() returns int2 language sql immutable as %L', format('select %s::pg_catalog.int2', next));
   end if;
 
   delete from rowcast.relation r where not exists (select from pg_class c where c.oid = r.relation);

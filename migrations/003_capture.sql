@@ -42,10 +42,10 @@ comment on function rowcast.begin_statement() is 'Trigger before each statement 
 
 create or replace function rowcast.ticket(depth int, relation oid) returns bigint language plpgsql as $$
 declare
-  setting text := concat('rowcast.begun_', depth, '_', relation);
-  ticket  text := current_setting(setting, true);
-  deeper  text := current_setting(concat('rowcast.begun_', depth + 1, '_', relation), true);
-  done    text;
+  setting pg_catalog.text := concat('rowcast.begun_', depth, '_', relation);
+  ticket  pg_catalog.text := current_setting(setting, true);
+  deeper  pg_catalog.text := current_setting(concat('rowcast.begun_', depth + 1, '_', relation), true);
+  done    pg_catalog.text;
 begin
   -- What a foreign key cascades to begins one deeper than it ends. A statement of a trigger ends where it began: then
   -- it is marked, so as not to be taken for that.
@@ -212,7 +212,7 @@ comment on function rowcast.add_lines(bigint, text) is
 create or replace function rowcast.write_chunk(ticket bigint, lines text, id bigint default nextval('rowcast.log_id')) returns void
 language plpgsql as $$
 declare
-  done text;
+  done pg_catalog.text;
 begin
   insert into rowcast.chunk (slot, id, xid, part, ticket, body)
     values (rowcast.slot(), id, pg_current_xact_id(), coalesce(nullif(current_setting('rowcast.part', true), '')::int, 0), ticket, lines);
@@ -222,7 +222,7 @@ comment on function rowcast.write_chunk(bigint, text, bigint) is 'Writes a row o
 
 create or replace function rowcast.spill(ticket bigint) returns void language plpgsql as $$
 declare
-  lines text := current_setting('rowcast.lines');
+  lines pg_catalog.text := current_setting('rowcast.lines');
 begin
   -- A chunk must not span the ticket of a statement whose lines are elsewhere: in the row of the log, which the first
   -- spill does not know, or still to come, from a statement around this one or, being more of them, from this one.
@@ -244,10 +244,10 @@ comment on function rowcast.spill(bigint) is
 
 create or replace function rowcast.complete(log_row rowcast.log) returns rowcast.log language plpgsql as $$
 declare
-  old_id  bigint := log_row.id;
-  place   tid    := nullif(current_setting('rowcast.row', true), '');
-  is_more boolean := concat(current_setting('rowcast.chunks', true), current_setting('rowcast.lines', true)) <> '';
-  done    text;
+  old_id  pg_catalog.int8 := log_row.id;
+  place   pg_catalog.tid := nullif(current_setting('rowcast.row', true), '');
+  is_more pg_catalog.bool := concat(current_setting('rowcast.chunks', true), current_setting('rowcast.lines', true)) <> '';
+  done    pg_catalog.text;
 begin
   if current_setting('rowcast.chunks', true) <> '' then
     -- What the first statement did becomes a chunk as well; the row keeps what came last.
@@ -285,15 +285,18 @@ comment on function rowcast.complete(rowcast.log) is 'Completes the transaction'
 --               muted may still come, without a NOTIFY, and what is notified now must not overtake him
 --   6  calm     held: whatever was muted has been read, so commits may be handed on as they are notified
 -- Calm is looked at first, as most often nothing else has to be: what is notified while it is held can have seen nothing
--- that was muted and is not read yet. The barrier is shared before muting is looked at: who is muted is waited for.
+-- that was muted and is not read yet. Its lock is not kept: the leader takes it without waiting for anybody. The barrier is
+-- shared before muting is looked at: who is muted is waited for.
 -- Named in full, as they are run with the search path of the writer; the planner takes them apart.
 create or replace function rowcast.is_calm() returns boolean language sql as $$
-  select not pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 6)
+  select case when pg_catalog.pg_try_advisory_lock_shared(pg_catalog.hashtext('rowcast'), 6)
+              then not pg_catalog.pg_advisory_unlock_shared(pg_catalog.hashtext('rowcast'), 6) else true end
 $$;
 comment on function rowcast.is_calm() is 'Whether the leading instance is calm: then a NOTIFY may carry the changes.';
 
 create or replace function rowcast.tell_to_read(xid xid8) returns void language sql as $$
-  select case when not pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 5)
+  select case when rowcast.is_calm()
+                or not pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 5)
                 or pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 4)
               then pg_catalog.pg_notify('rowcast', $1::pg_catalog.text) end
 $$;
@@ -421,6 +424,7 @@ end $$;
 comment on function rowcast.take_mark_back() is 'Takes back what the quick way of a table leaves in the state at each row but the first.';
 
 create or replace function rowcast.capture_insert() returns trigger language plpgsql security definer as $$
+#variable_conflict use_variable
 begin
   -- quick
   declare
@@ -466,6 +470,7 @@ end $$;
 comment on function rowcast.capture_insert() is 'Trigger after each INSERT on a watched table.';
 
 create or replace function rowcast.capture_update() returns trigger language plpgsql security definer as $$
+#variable_conflict use_variable
 begin
   -- quick
   declare
@@ -539,6 +544,7 @@ end $$;
 comment on function rowcast.capture_update() is 'Trigger after each UPDATE on a watched table.';
 
 create or replace function rowcast.capture_delete() returns trigger language plpgsql security definer as $$
+#variable_conflict use_variable
 begin
   -- quick
   declare
@@ -598,7 +604,9 @@ comment on function rowcast.capture_truncate() is 'Trigger after each TRUNCATE o
 
 create or replace function rowcast.begin_tree_statement() returns trigger language plpgsql as $$
 begin
-  perform pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), (pg_catalog.pg_current_wal_insert_lsn() operator(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.text, true);
+  if pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.<>) '' then
+    perform pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), (pg_catalog.pg_current_wal_insert_lsn() operator(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.text, true);
+  end if;
   perform pg_catalog.set_config('rowcast.covered', pg_catalog.concat(pg_catalog.current_setting('rowcast.covered', true), '[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']'), true);
   return new;
 end $$;
@@ -607,9 +615,9 @@ comment on function rowcast.begin_tree_statement() is
 
 create or replace function rowcast.end_tree_statement() returns trigger language plpgsql as $$
 declare
-  covered text := pg_catalog.current_setting('rowcast.covered', true);
-  mark    text := pg_catalog.concat('[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']');
-  place   int  := pg_catalog.strpos(covered, mark);
+  covered pg_catalog.text := pg_catalog.current_setting('rowcast.covered', true);
+  mark    pg_catalog.text := pg_catalog.concat('[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']');
+  place   pg_catalog.int4 := pg_catalog.strpos(covered, mark);
 begin
   if place operator(pg_catalog.=) 0 then
     -- What a foreign key cascades to begins one deeper than it ends.

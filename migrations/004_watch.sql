@@ -25,7 +25,8 @@ begin
 end $$;
 comment on function rowcast.drop_triggers(regclass) is 'Removes rowcast''s triggers from a table and what is below it.';
 
-create or replace function rowcast.create_triggers(relation regclass, quick_key text) returns void
+drop function if exists rowcast.create_triggers(regclass, text);
+create or replace function rowcast.create_triggers(relation regclass, capture_number bigint, quick_key text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   is_tree   boolean := exists (select from pg_inherits where inhparent = relation)
@@ -36,9 +37,9 @@ declare
 begin
   execute format('create trigger rowcast_begin before insert or update or delete or truncate on %s for each statement execute function rowcast.%I()',
                  relation, case when is_tree then 'begin_tree_statement' else 'begin_statement' end);
-  execute format('create trigger rowcast_insert after insert on %s referencing new table as new_rows for each statement execute function rowcast.%I(%s)', relation, 'capture_insert_' || relation::oid, arguments);
-  execute format('create trigger rowcast_update after update on %s referencing old table as old_rows new table as new_rows for each statement execute function rowcast.%I(%s)', relation, 'capture_update_' || relation::oid, arguments);
-  execute format('create trigger rowcast_delete after delete on %s referencing old table as old_rows for each statement execute function rowcast.%I(%s)', relation, 'capture_delete_' || relation::oid, arguments);
+  execute format('create trigger rowcast_insert after insert on %s referencing new table as new_rows for each statement execute function rowcast.%I(%s)', relation, 'capture_insert_' || capture_number, arguments);
+  execute format('create trigger rowcast_update after update on %s referencing old table as old_rows new table as new_rows for each statement execute function rowcast.%I(%s)', relation, 'capture_update_' || capture_number, arguments);
+  execute format('create trigger rowcast_delete after delete on %s referencing old table as old_rows for each statement execute function rowcast.%I(%s)', relation, 'capture_delete_' || capture_number, arguments);
   execute format('create trigger rowcast_truncate after truncate on %s for each statement execute function rowcast.capture_truncate()', relation);
   if not is_tree then
     return;
@@ -62,8 +63,8 @@ begin
     end if;
   end loop;
 end $$;
-comment on function rowcast.create_triggers(regclass, text) is
-  'Creates rowcast''s triggers on a table. quick_key: the key, where it is one column and all columns are published.';
+comment on function rowcast.create_triggers(regclass, bigint, text) is
+  'Creates rowcast''s triggers on a table. capture_number: that of the functions written for it. quick_key: the key, where it is one column and all columns are published.';
 
 create or replace function rowcast.attribute_numbers(relation regclass, names text[], what text) returns int2[]
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -221,8 +222,7 @@ begin
       -- What was published before stays in the log for a while: nobody resumes to where a column was that is not any more.
       since = case when r.key = excluded.key and (excluded.columns is null or excluded.columns @> r.columns) then r.since else excluded.since end;
   perform rowcast.drop_triggers(relation);
-  perform rowcast.write_captures(relation);
-  perform rowcast.create_triggers(relation, case when cardinality(key) = 1 and columns is null then key[1] end);
+  perform rowcast.create_triggers(relation, rowcast.write_captures(relation), case when cardinality(key) = 1 and columns is null then key[1] end);
   perform rowcast.tell_watching(relation, 'w');
 end $$;
 comment on function rowcast.watch(regclass, text[], text[], text, jsonb) is
@@ -244,8 +244,8 @@ begin
   perform pg_advisory_xact_lock(hashtext('rowcast'), 2);
   perform rowcast.tell_watching(relation, 'x');
   perform rowcast.drop_triggers(relation);
-  perform rowcast.drop_captures();
   delete from rowcast.relation r where r.relation = relation;
+  perform rowcast.drop_captures();
 end $$;
 comment on function rowcast.unwatch(regclass) is
   'Publishes a table no longer: removes the triggers and settings, and ends its subscriptions. Takes ACCESS EXCLUSIVE on the table until the transaction ends; gives up on it after lock_timeout, or 3 s where that is 0. Raises undefined_object when the table is not watched, null_value_not_allowed when none is named.';

@@ -11,20 +11,27 @@ set local client_min_messages = warning;
 set local lock_timeout = '5s';
 do $$ begin perform pg_advisory_xact_lock(hashtext('rowcast'), 0); end $$;
 
+create sequence if not exists rowcast.capture_number;
+comment on sequence rowcast.capture_number is 'Numbers for the functions that are written for tables: an oid is another table''s after a dump and restore.';
 do $$
 begin
   if not exists (select from pg_attribute where attrelid = 'rowcast.relation'::regclass and attname = 'written_for') then
-    alter table rowcast.relation add column written_for text;
+    alter table rowcast.relation add column capture_number bigint unique, add column written_for text, add column written_by text;
   end if;
 end $$;
-comment on column rowcast.relation.written_for is 'What the table was like when its triggers were written (rowcast.likeness); null where an earlier version watched it.';
+comment on column rowcast.relation.capture_number is 'The number in the names of the functions that were written for the table; null where an earlier version watched it.';
+comment on column rowcast.relation.written_for is 'What the table was like when they were written (rowcast.likeness).';
+comment on column rowcast.relation.written_by is 'What wrote them (rowcast.writing).';
 
 -- ── What a table is like ───────────────────────────────────────────────────────────────────────────────────────
 
+-- Volatile, to look with a snapshot of its own: that of a statement may be from before the table was altered, where a foreign
+-- key cascades to it.
 create or replace function rowcast.likeness(relation oid) returns text
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select md5(concat($1::regclass, (select string_agg(concat_ws(' ', a.attnum, to_json(a.attname), a.atttypid, a.attnotnull, a.attgenerated), ',' order by a.attnum)
-                                     from pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped)))
+language sql volatile set search_path = pg_catalog, pg_temp set quote_all_identifiers = off as $$
+  select md5(concat_ws(' ', $1, $1::regclass, (select c.relhassubclass from pg_class c where c.oid = $1),
+               (select string_agg(concat_ws(' ', a.attnum, to_json(a.attname), a.atttypid, a.attnotnull, a.attgenerated), ',' order by a.attnum)
+                  from pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped)))
 $$;
 comment on function rowcast.likeness(oid) is 'Tells a table whose name, columns or their types are other ones from what it was.';
 
@@ -48,7 +55,6 @@ begin
   elsif type in ('bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype, 'text'::regtype, 'varchar'::regtype,
       'bpchar'::regtype, 'name'::regtype, '"char"'::regtype, 'uuid'::regtype, 'jsonb'::regtype, 'date'::regtype, 'time'::regtype, 'timestamp'::regtype,
       'inet'::regtype, 'cidr'::regtype, 'macaddr'::regtype, 'macaddr8'::regtype, 'bit'::regtype, 'varbit'::regtype)
-    or t.typtype = 'e' and not exists (select from pg_cast c where c.castsource = t.oid)
   then
     return '{}';
   elsif type = 'timestamptz'::regtype then
@@ -78,9 +84,10 @@ create or replace function rowcast.without_hidden(relation oid) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select coalesce((select format(' operator(pg_catalog.-) %L::pg_catalog.text[]', array_agg(a.attname::text order by a.attnum))
                      from pg_attribute a, rowcast.shape($1) s
-                    where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped and not a.attname = any (s.columns) having count(*) > 0), '')
+                    where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+                      and (a.attgenerated = 'v' or not a.attname = any (s.columns)) having count(*) > 0), '')
 $$;
-comment on function rowcast.without_hidden(oid) is 'SQL that takes the columns that are not published from the jsonb of a row before it.';
+comment on function rowcast.without_hidden(oid) is 'SQL that takes the columns that are not published, or virtual, from the jsonb of a row before it.';
 
 -- ── What is written ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -93,7 +100,14 @@ begin
   if column_of.atttypid not in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) then
     name := format('pg_catalog.%I(%s)', case when is_list or 'jsonb' = any (rowcast.settings_of(column_of.atttypid)) then 'to_jsonb' else 'to_json' end, name);
   end if;
-  return case when column_of.attnotnull then name else format('coalesce(%s::pg_catalog.text, ''null'')', name) end;
+  -- A child, or a row from before a constraint that is not valid, may have null all the same.
+  if column_of.attnotnull
+     and not exists (select from pg_class c where c.oid = column_of.attrelid and c.relhassubclass and c.relkind <> 'p')
+     and not exists (select from pg_constraint c where c.conrelid = column_of.attrelid and c.contype = 'n' and not c.convalidated and c.conkey = array[column_of.attnum])
+  then
+    return name;
+  end if;
+  return format('coalesce(%s::pg_catalog.text, ''null'')', name);
 end $$;
 comment on function rowcast.value_source(pg_attribute) is 'SQL for the JSON of a column of a row r, as to_jsonb spells it, of few functions: making one ready costs more than calling it.';
 
@@ -106,13 +120,13 @@ comment on function rowcast.members_source(oid, text[], text) is
   'SQL arguments of concat for a text, and then the JSON of named columns of a row r, without the brace at its end.';
 
 create or replace function rowcast.line_source(relation regclass, operation text, ticket text) returns text
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp set quote_all_identifiers = off as $$
 declare
   opening text := format(E'%s %s %s %s\t"key":', ticket, left(operation, 1), relation::oid, relation);
   image   text := case operation when 'insert' then 'new' else 'old' end;
   shape   record := rowcast.shape(relation);
   members text[] := (select array_agg(a.attname::text order by octet_length(a.attname::text), a.attname) -- as to_jsonb has them
-                       from pg_attribute a where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+                       from pg_attribute a where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
                         and (shape.columns is null or a.attname = any (shape.columns)));
 begin
   if operation = 'update' then
@@ -165,6 +179,9 @@ declare
         return new;
       end if;$f$, case when is_update then 'found' else $f$pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.=) 'open' or not found$f$ end);
 begin
+  if cardinality((rowcast.shape(relation)).keys) > 40 then
+    return ''; -- a function takes a hundred arguments
+  end if;
   -- What the table is like is looked at within: as a constant of a plan that is made by a snapshot from before the table was
   -- altered, it would be wrong. The time zone is pinned only where it is another one.
   return case when is_zoned then format($f$if %1$s, pg_catalog.current_setting('timezone')) operator(pg_catalog.=) any ('{1read committedUTC,1read committedEtc/UTC}'::pg_catalog.text[]) then
@@ -232,12 +249,25 @@ end $$;
 comment on function rowcast.quick_source(regclass, text) is
   'The quick ways of a table''s trigger after insert, update or delete. Raises when a key column was dropped.';
 
-create or replace function rowcast.write_captures(relation regclass) returns void
+create or replace function rowcast.writing() returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select md5(string_agg(p.prosrc, '' order by p.proname)) from pg_proc p
+   where p.pronamespace = 'rowcast'::regnamespace
+     and p.proname in ('capture_insert', 'capture_update', 'capture_delete', 'settings_of', 'table_settings', 'without_hidden', 'value_source', 'members_source',
+                       'line_source', 'rows_source', 'quick_source', 'write_captures')
+$$;
+comment on function rowcast.writing() is 'Tells a version of what writes the triggers from another.';
+
+create or replace function rowcast.write_captures(relation regclass) returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  operation text;
   settings  text;
+  operation text;
+  number    bigint;
 begin
+  update rowcast.relation r
+     set capture_number = coalesce(r.capture_number, nextval('rowcast.capture_number')), written_for = rowcast.likeness($1), written_by = rowcast.writing()
+   where r.relation = $1 returning r.capture_number into number;
   select string_agg(format(' set %s = %s', s.name, s.value), '' order by s.name) into settings
     from (values ('timezone', '''UTC'''), ('intervalstyle', '''postgres'''), ('bytea_output', '''hex'''), ('extra_float_digits', '1'),
                  ('datestyle', '''ISO, MDY'''), ('lc_monetary', '''C'''), ('search_path', 'pg_catalog, pg_temp')) s (name, value)
@@ -246,17 +276,17 @@ begin
      and rowcast.table_settings($1) <> '{timezone}';
   foreach operation in array '{insert,update,delete}'::text[] loop
     execute format('create or replace function rowcast.%I() returns trigger language plpgsql security definer%s as %L',
-                   format('capture_%s_%s', operation, $1::oid), settings,
+                   format('capture_%s_%s', operation, number), settings,
                    replace((select p.prosrc from pg_proc p where p.oid = format('rowcast.capture_%s()', operation)::regprocedure),
                            '-- quick', rowcast.quick_source($1, operation)));
-    execute format('comment on function rowcast.%I() is %L', format('capture_%s_%s', operation, $1::oid),
+    execute format('comment on function rowcast.%I() is %L', format('capture_%s_%s', operation, number),
                    format('Trigger after each %s on %s, written by rowcast.write_captures.', upper(operation), $1));
-    execute format('revoke all on function rowcast.%I() from public', format('capture_%s_%s', operation, $1::oid));
+    execute format('revoke all on function rowcast.%I() from public', format('capture_%s_%s', operation, number));
   end loop;
-  update rowcast.relation r set written_for = rowcast.likeness($1) where r.relation = $1;
+  return number;
 end $$;
 comment on function rowcast.write_captures(regclass) is
-  'Writes the three functions that capture a watched table, for what the table is like now. Takes no lock on it. Raises when a key column was dropped.';
+  'Writes the three functions that capture a watched table, for what the table is like now; gives the number in their names. Takes no lock on it. Raises when a key column was dropped.';
 revoke all on function rowcast.write_captures(regclass) from public;
 
 create or replace function rowcast.renew_captures() returns void
@@ -270,7 +300,7 @@ begin
   for altered in
     select r.relation
       from rowcast.relation r join pg_class c on c.oid = r.relation
-     where r.written_for <> rowcast.likeness(r.relation)
+     where (r.written_for <> rowcast.likeness(r.relation) or r.written_by <> rowcast.writing())
        -- Without its key a table is not captured at all.
        and array_position(rowcast.current_names(r.relation, r.key, r.key_numbers, r.numbered), null) is null
   loop
@@ -295,11 +325,12 @@ begin
     select p.oid from pg_proc p
      where p.pronamespace = 'rowcast'::regnamespace and p.proname ~ '^capture_(insert|update|delete)_\d+$'
        and not exists (select from pg_trigger t where t.tgfoid = p.oid)
+       and not exists (select from rowcast.relation r where p.proname ~ concat('_', r.capture_number, '$'))
   loop
     execute format('drop function %s', unused);
   end loop;
 end $$;
-comment on function rowcast.drop_captures() is 'Removes the functions of rowcast.write_captures that no trigger calls any more.';
+comment on function rowcast.drop_captures() is 'Removes the functions of rowcast.write_captures for tables that are watched no longer.';
 revoke all on function rowcast.drop_captures() from public;
 
 insert into rowcast.migration (name) values ('007_captures') on conflict do nothing;

@@ -77,6 +77,16 @@ describe('names', () => {
     'old',
     'new_rows',
     'old_rows',
+    'found',
+    'lines',
+    'zone',
+    'done',
+    'columns',
+    'keys',
+    'skip',
+    'body',
+    'pinned',
+    'changed',
   ])('a column named %s', async (name) => {
     await log.writer.query(
       `create table named (id int primary key, "${name}" int); select rowcast.watch('named')`,
@@ -92,6 +102,9 @@ describe('names', () => {
     expect(await log.changes('delete from s.named where id = 11')).toEqual([
       { op: 'delete', ...named, key: { id: 11 }, old: row(11, 2) },
     ]);
+    const many =
+      'insert into s.named select n, 1 from generate_series(21, 50) n; update s.named set id = id + 1000; delete from s.named';
+    expect(await log.changes(many)).toHaveLength(30 + 2 * 31 + 31);
   });
 
   it('a key named n', async () => {

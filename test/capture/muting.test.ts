@@ -153,6 +153,30 @@ describe('a NOTIFY', () => {
     }
   });
 
+  it('is sent while the leader is calm, though it has begun to mute, of what a NOTIFY cannot carry', async () => {
+    await take('calm');
+    await take('mute');
+    await writer.query(
+      `alter table item add body text; insert into item (n, body) values (1, repeat('x', 9000))`,
+    );
+    expect(await told()).toEqual(['read']);
+    await giveBack('mute');
+    await giveBack('calm');
+  });
+
+  it('lets the leader calm, though who was told of dawdles', async () => {
+    await take('barrier');
+    await writer.query('begin; insert into item (n) values (1); set constraints all immediate');
+    const calm = await leader.query(
+      `select pg_try_advisory_lock(hashtext('rowcast'), ${LOCKS.calm}) as free`,
+    );
+    expect(calm.rows).toEqual([{ free: true }]);
+    await giveBack('calm');
+    await writer.query('commit');
+    await giveBack('barrier');
+    expect(await told()).toEqual(['read']);
+  });
+
   it('waits for nobody, and leaves no lock behind', async () => {
     await take('barrier');
     await take('mute');

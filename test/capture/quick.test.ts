@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { type Captured, captured } from '../harness/captured.ts';
 import { createDatabase, type Database } from '../harness/database.ts';
+import { until } from '../harness/facts.ts';
 
 let database: Database;
 let log: Captured;
@@ -171,6 +172,73 @@ describe('an altered table', () => {
       await log.changes(`begin; alter table t rename id to number; alter table t add took interval;
         insert into t values (4, 'x', '1 day'); commit`),
     ).toMatchObject([{ key: { number: 4 }, new: { took: '1 day' } }]);
+  });
+});
+
+describe('what a table allows', () => {
+  const version = async () =>
+    Number((await database.query('show server_version_num')).rows[0]?.['server_version_num']);
+
+  it('a null where a constraint that is not valid forbids it, and in a child', async () => {
+    if ((await version()) >= 180000) {
+      await log.writer.query(
+        `insert into t values (1); alter table t add constraint c not null v not valid; select rowcast.watch('t')`,
+      );
+      expect(await log.changes('delete from t')).toMatchObject([{ old: { id: 1, v: null } }]);
+    }
+    await log.writer.query(`
+      create table u (id int primary key, v text); create table child () inherits (u);
+      alter table only u alter v set not null; alter table child alter v drop not null;
+      select rowcast.watch('u'); insert into child values (1, null)`);
+    expect(await log.changes('delete from u')).toMatchObject([{ op: 'delete', old: { id: 1, v: null } }]);
+  });
+
+  it('a virtual column, added later', async () => {
+    if ((await version()) < 180000) return;
+    await log.writer.query(
+      'alter table t add twice int generated always as (id * 2) virtual; select rowcast.prune()',
+    );
+    expect(await log.changes('insert into t values (1)')).toEqual([
+      { op: 'insert', table: 's.t', key: { id: 1 }, new: { id: 1, v: null } },
+    ]);
+    expect(await log.changes('delete from t')).toMatchObject([{ old: { id: 1, v: null } }]);
+  });
+
+  it('a key of sixty columns', async () => {
+    const names = Array.from({ length: 60 }, (_, n) => `c${n}`);
+    await log.writer.query(`
+      set client_min_messages = error; create table wide (${names.map((name) => `${name} int not null default 1`).join(', ')}, v int);
+      select rowcast.watch('wide', key => '{${names.join(',')}}')`);
+    expect(await log.changes('insert into wide (v) values (1)')).toMatchObject([
+      { key: { c59: 1 }, new: { v: 1 } },
+    ]);
+    expect(await log.changes('update wide set v = 2')).toMatchObject([{ key: { c0: 1 }, old: { v: 1 } }]);
+  });
+
+  it('a cascade to a table that was altered since the statement began', async () => {
+    await log.writer.query(`
+      create table p (id int primary key); create table c (id int primary key, p int references p on delete cascade, v int);
+      select rowcast.watch('c'); insert into p values (1), (2); insert into c values (1, 1, 0), (2, 2, 0), (3, 2, 0)`);
+    await log.changes('delete from p where id = 1');
+    const blocker = await database.client();
+    const late = await log.changes(async () => {
+      await blocker.query('select pg_advisory_lock(77)');
+      const deleting = log.writer.query(
+        'delete from p using (select pg_advisory_xact_lock(77)) w where id = 2',
+      );
+      await until(
+        async () =>
+          (await database.query('select from pg_locks where objid = 77 and not granted')).rowCount === 1,
+        { what: 'the statement has begun' },
+      );
+      await database.query('alter table s.c rename v to w');
+      await blocker.query('select pg_advisory_unlock_all()');
+      await deleting;
+    });
+    expect(late).toMatchObject([2, 3].map((id) => ({ op: 'delete', key: { id }, old: { w: 0 } })));
+    await blocker.end();
+    await log.writer.query('insert into p values (4)');
+    expect(await log.changes('insert into c values (4, 4, 1)')).toMatchObject([{ new: { w: 1 } }]);
   });
 });
 

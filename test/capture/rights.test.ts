@@ -154,6 +154,23 @@ describe('a hostile writer', () => {
           insert into evil.ran values (current_user, '${symbol}'); return $1 operator(pg_catalog.${symbol}) $2; end $f$;
         create operator evil.${symbol} (leftarg = ${left}, rightarg = ${right}, function = evil.${name})`);
     }
+    // Types are looked up by the search path as well.
+    await writer.query(`create function evil.typed() returns boolean language plpgsql as $f$ begin
+      insert into evil.ran values (current_user, 'a type'); return true; end $f$`);
+    for (const type of [
+      'int2',
+      'int4',
+      'int8',
+      'bool',
+      'text',
+      'tid',
+      'pg_lsn',
+      'jsonb',
+      'xid8',
+      'timestamptz',
+    ]) {
+      await writer.query(`create domain evil.${type} as pg_catalog.${type} check (evil.typed())`);
+    }
     await writer.query('set search_path = evil, pg_catalog, public');
     expect(await writeAll()).toEqual(COUNTS);
     const { rows } = await log.writer.query('select distinct as_role, what from evil.ran');
@@ -162,8 +179,8 @@ describe('a hostile writer', () => {
 
     // And the spies do work.
     await writer.query(`select concat('a', 'b'), 'a' = 'b'::text`);
-    const { rows: seen } = await log.writer.query('select what from evil.ran order by what');
-    expect(seen).toEqual([{ what: '=' }, { what: 'concat' }]);
+    const { rows: seen } = await log.writer.query('select distinct what from evil.ran order by what');
+    expect(seen).toEqual([{ what: '=' }, { what: 'a type' }, { what: 'concat' }]);
     await writer.query('reset search_path');
   });
 

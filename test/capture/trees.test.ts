@@ -32,6 +32,19 @@ describe('partitioned tables', () => {
       select rowcast.watch('t')`),
   );
 
+  it('with a row trigger that writes to a plain table: after it, though nothing was captured before', async () => {
+    await log.writer.query(`
+      create table plain (id int primary key); select rowcast.watch('plain');
+      create function f() returns trigger language plpgsql as $f$ begin insert into s.plain values (new.id); return new; end $f$;
+      create trigger a after insert on t for each row execute function f()`);
+    expect(brief(await log.changes('insert into t values (1), (101)'))).toEqual([
+      'insert 1',
+      'insert 101',
+      'insert s.plain 1',
+      'insert s.plain 101',
+    ]);
+  });
+
   it('through the parent', async () => {
     expect(brief(await log.changes(`insert into t values (1, 'a'), (101, 'b')`))).toEqual([
       'insert 1 a',
