@@ -49,7 +49,7 @@ export interface LeadershipOptions {
   deadlineMs?: number;
 }
 
-/** As `rowcast.is_calm` and `rowcast.tell_to_read` have them. */
+/** As `rowcast.is_calm` and `rowcast.is_muted` have them. */
 const LOCKS = { lead: 3, mute: 4, barrier: 5, calm: 6 } as const;
 type Lock = keyof typeof LOCKS;
 

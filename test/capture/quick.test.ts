@@ -104,6 +104,19 @@ describe('the quick way', () => {
     }
   });
 
+  it.each([
+    ['the first of its transaction', ''],
+    ['a later one', 'delete from t where id = 9;'],
+  ])('is taken by an upsert of a row, whichever it does: %s', async (_, before) => {
+    await log.writer.query('insert into t values (8), (9)');
+    const upsert = `${before} insert into t values (1, 'a') on conflict (id) do update set v = 'b'`;
+    expect(await longWays(upsert)).toBe(0);
+    await log.writer.query('insert into t values (9) on conflict do nothing');
+    expect(await longWays(upsert)).toBe(0);
+    const { rows } = await log.writer.query('select * from t where id = 1');
+    expect(rows).toEqual([{ id: 1, v: 'b' }]);
+  });
+
   it('captures no row, and then one', async () => {
     expect(await log.of('insert into t select 1 where false; delete from t; update t set id = 1')).toEqual(
       [],
