@@ -125,10 +125,10 @@ comment on function rowcast.pinned_source(regclass, text) is
 
 create or replace function rowcast.nothing_source() returns text language sql immutable as $$
   select '
-      elsif not exists (select from new_rows) then
+      elsif not exists (select from old_rows) then
         return new;'
 $$;
-comment on function rowcast.nothing_source() is 'PL/pgSQL that is done with an update of no row, as where an upsert inserts.';
+comment on function rowcast.nothing_source() is 'PL/pgSQL that is done with an update of no row, as where an upsert inserts. There may be old rows without new ones: a trigger may keep a row that moves from its new partition.';
 
 create or replace function rowcast.first_source(relation regclass, operation text, muted boolean) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$

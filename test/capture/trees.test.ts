@@ -106,6 +106,19 @@ describe('partitioned tables', () => {
     ]);
   });
 
+  it('a row that moves to where a trigger drops it, alone', async () => {
+    await log.writer.query(`
+      create function f() returns trigger language plpgsql as $f$ begin return null; end $f$;
+      create trigger a before insert on high_1 for each row execute function f();
+      insert into t values (1, 'a'), (2, 'b')`);
+    const move = (id: number) => `update t set id = ${id + 100} where id = ${id}`;
+    expect(brief(await log.changes(move(1)))).toEqual(['delete 1']);
+    expect(brief(await log.changes(`insert into t values (3, 'c'); ${move(2)}`))).toEqual([
+      'insert 3 c',
+      'delete 2',
+    ]);
+  });
+
   it('a row that moves to where a trigger drops it, beside one that stays', async () => {
     await log.writer.query(`insert into t values (1, 'a'), (2, 'b');
       create function s.drop_it() returns trigger language plpgsql as $$ begin return null; end $$;
