@@ -32,7 +32,7 @@ create table if not exists rowcast.log (
   body   text   not null
 ) partition by list (slot);
 comment on table rowcast.log is 'What was committed, one row a transaction (more where it had its constraints fired early and went on).';
-comment on column rowcast.log.slot is 'The slot of the ring that holds this row; 8 more where it is a muted transaction''s, which nothing is to be done for when it ends.';
+comment on column rowcast.log.slot is 'The slot of the ring that holds this row.';
 comment on column rowcast.log.id is 'The order of the commits: taken at the end of the transaction.';
 comment on column rowcast.log.xid is 'The transaction.';
 comment on column rowcast.log.part is '0; 1, 2, … for what followed after constraints were fired before the end of the transaction.';
@@ -61,13 +61,10 @@ do $$
 begin
   for n in 0 .. 7 loop
     execute format('create table if not exists rowcast.log_%s partition of rowcast.log for values in (%s) with (toast_tuple_target = 8160)', n, n);
-    execute format('create table if not exists rowcast.log_%s_muted partition of rowcast.log for values in (%s) with (toast_tuple_target = 8160)', n, n + 8);
     execute format('create table if not exists rowcast.chunk_%s partition of rowcast.chunk for values in (%s) with (toast_tuple_target = 8160)', n, n);
     execute format('alter table rowcast.log_%s alter body set storage external', n);
-    execute format('alter table rowcast.log_%s_muted alter body set storage external', n);
     execute format('alter table rowcast.chunk_%s alter body set storage external', n);
     execute format('create index if not exists log_%s_xid_id on rowcast.log_%s (xid, id)', n, n);
-    execute format('create index if not exists log_%s_muted_xid_id on rowcast.log_%s_muted (xid, id)', n, n);
     execute format('create index if not exists chunk_%s_xid on rowcast.chunk_%s (xid, part, ticket, id)', n, n);
   end loop;
   insert into rowcast.log_slot (slot, started_at)
@@ -76,7 +73,7 @@ end $$;
 
 create or replace function rowcast.slot_bytes(slot int2) returns bigint
 language sql set search_path = pg_catalog, pg_temp as $$
-  select sum(pg_total_relation_size(format(kind, slot)::regclass))::bigint from unnest('{rowcast.log_%s,rowcast.log_%s_muted,rowcast.chunk_%s}'::text[]) kind
+  select pg_total_relation_size(format('rowcast.log_%s', slot)::regclass) + pg_total_relation_size(format('rowcast.chunk_%s', slot)::regclass)
 $$;
 comment on function rowcast.slot_bytes(int2) is 'The bytes on disk of one slot of the log.';
 
@@ -87,15 +84,14 @@ declare
 begin
   -- Who reads the log, or wrote to this slot and has not committed, holds a lock on it: then another time.
   begin
-    execute format('lock table rowcast.log_%1$s, rowcast.log_%1$s_muted, rowcast.chunk_%1$s in access exclusive mode nowait', empty);
+    execute format('lock table rowcast.log_%1$s, rowcast.chunk_%1$s in access exclusive mode nowait', empty);
   exception when lock_not_available then
     return false;
   end;
   execute format('select xid from ((select xid from rowcast.log_%1$s order by xid desc limit 1)
-       union all (select xid from rowcast.log_%1$s_muted order by xid desc limit 1)
        union all (select xid from rowcast.chunk_%1$s order by xid desc limit 1)) newest order by xid desc limit 1', empty) into newest;
   update rowcast.install set pruned_xid = newest where newest > pruned_xid;
-  execute format('truncate only rowcast.log_%1$s, only rowcast.log_%1$s_muted, only rowcast.chunk_%1$s', empty);
+  execute format('truncate only rowcast.log_%1$s, only rowcast.chunk_%1$s', empty);
   update rowcast.log_slot set started_at = null, ended_at = null where slot = empty;
   return true;
 end $$;
@@ -130,7 +126,7 @@ begin
   end loop;
 
   if exists (select from rowcast.log_slot where slot = next and started_at is null)
-     and pg_relation_size(format('rowcast.log_%s', writing)::regclass) + pg_relation_size(format('rowcast.log_%s_muted', writing)::regclass) > 0
+     and pg_relation_size(format('rowcast.log_%s', writing)::regclass) > 0
      and (   (select started_at from rowcast.log_slot where slot = writing) < clock_timestamp() - max_age / 6
           or rowcast.slot_bytes(writing) > max_bytes / 6)
   then

@@ -3,21 +3,18 @@
 -- Statement triggers turn what a statement did into lines. The first captured statement of a transaction inserts the
 -- transaction's row of the log; what later statements did is gathered in transaction-local settings, so a rolled-back
 -- savepoint takes its lines with it, and spilled into rowcast.chunk past a few KB. A deferred constraint trigger on that
--- row, which fires once, at the end, completes the row and sends one NOTIFY. A transaction that knows from its beginning
--- that it is muted, and is most likely a single statement, has its row where there is no such trigger (slots from 8 on).
+-- row, which fires once, at the end, completes the row and sends one NOTIFY.
 --
 -- A line is `ticket operation oid table TAB rest NEWLINE`: the table by its oid, which stays, and by the name that it
 -- has then. A statement's ticket is where the write-ahead log stood when it began; less than that, by how deep it is
 -- within others, where nothing had been captured yet. It is captured when it ends, after the statements that its triggers
 -- ran, so lines are sorted by ticket when they are read: each row's versions then come in the order in which they were made.
 --
--- The settings, but for `(muted)` local to the transaction:
+-- The settings, all local to the transaction:
 --   rowcast.begun_<depth>_<oid>  the ticket of the last statement on that table that began at that trigger depth
 --   rowcast.state          `open`: the transaction has its row of the log, and nothing more; `more`: it has more than
 --                          that, or is not at its first part; `ended N`: that row, part N, was completed; while a
---                          statement is captured, `openopen` and `ended 0o` say that it has more rows than the first.
---                          `(muted)`, which the session keeps: none yet, and the last transaction was muted;
---                          `(muted)open`, and meanwhile `(muted)openo`: as without, and nobody is to be told
+--                          statement is captured, `openopen` and `ended 0o` say that it has more rows than the first
 --   rowcast.row            where that row is, when it was not the quick way that wrote it
 --   rowcast.lines          lines that are not in the log yet
 --   rowcast.part           the part that is open
@@ -36,7 +33,7 @@ do $$ begin perform pg_advisory_xact_lock(hashtext('rowcast'), 0); end $$;
 -- captured takes no ticket: these are statements within each other, one at each depth.
 create or replace function rowcast.begin_statement() returns trigger language plpgsql as $$
 begin
-  if pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.~>~) '(muted)' then
+  if pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.<>) '' then
     perform pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), (pg_catalog.pg_current_wal_insert_lsn() operator(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.text, true);
   end if;
   return new;
@@ -181,13 +178,7 @@ declare
 begin
   if new_lines = '' then
     return;
-  elsif state = '(muted)open' then
-    -- It goes on: its row moves to where it is completed at the end.
-    done := set_config('rowcast.state', 'open', true);
-    update rowcast.log l set slot = rowcast.slot() where l.slot >= 8 and l.xid = pg_current_xact_id();
-    state := current_setting('rowcast.state');
-  end if;
-  if state in ('open', 'more') then
+  elsif state in ('open', 'more') then
     done := set_config('rowcast.state', 'more', true);
     if ticket <= coalesce(nullif(current_setting('rowcast.spilled', true), '')::bigint, -1) then
       done := concat(rowcast.write_chunk(ticket, new_lines));
@@ -199,7 +190,7 @@ begin
     end if;
     return;
   end if;
-  if coalesce(state, '') in ('', '(muted)') and current_setting('transaction_isolation') = 'read committed' then
+  if coalesce(state, '') = '' and current_setting('transaction_isolation') = 'read committed' then
     -- As the quick way writes it: complete() finds it without knowing its place.
     done := set_config('rowcast.state', 'open', true);
     insert into rowcast.log (slot, id, xid, part, at, chunks, body)
@@ -303,15 +294,16 @@ create or replace function rowcast.is_calm() returns boolean language sql as $$
 $$;
 comment on function rowcast.is_calm() is 'Whether the leading instance is calm: then a NOTIFY may carry the changes.';
 
--- Calm is looked at once more while the barrier is shared: the leader may have been calm, and begun to mute, in between.
-create or replace function rowcast.is_muted() returns boolean language sql as $$
-  select case when pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 5)
-              then case when pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 4) then false else not rowcast.is_calm() end
-              else false end
+create or replace function rowcast.tell_to_read(xid xid8) returns void language sql as $$
+  select case when rowcast.is_calm()
+                or not pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 5)
+                or rowcast.is_calm() -- since then
+                or pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 4)
+              then pg_catalog.pg_notify('rowcast', $1::pg_catalog.text) end
 $$;
-comment on function rowcast.is_muted() is 'Whether the leading instance reads what this transaction commits without being told of it. Shares locks that it waits for, until the transaction ends.';
-
-drop function if exists rowcast.telling(), rowcast.tell(xid8, bigint, text), rowcast.tell_to_read(xid8);
+comment on function rowcast.tell_to_read(xid8) is
+  'Sends the NOTIFY of a transaction that says that there is something to read, unless the leading instance has muted it.';
+drop function if exists rowcast.telling(), rowcast.tell(xid8, bigint, text);
 
 create or replace function rowcast.end_long_transaction(log_row rowcast.log) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -326,8 +318,8 @@ begin
   -- Where constraints are immediate, we are within the capture of a statement: others may be around it.
   elsif done.chunks = 0 and pg_trigger_depth() = 1 and octet_length(done.body) < 7900 and rowcast.is_calm() then
     told := concat(pg_notify('rowcast', concat(done.xid, ' ', done.id, ' ', to_json(done.at), E'\n', done.body)));
-  elsif rowcast.is_calm() or not rowcast.is_muted() then
-    told := concat(pg_notify('rowcast', done.xid::text));
+  else
+    told := concat(rowcast.tell_to_read(done.xid));
   end if;
 end $$;
 comment on function rowcast.end_long_transaction(rowcast.log) is
@@ -365,29 +357,20 @@ begin
   end if;
   if pg_catalog.octet_length(new.body) operator(pg_catalog.<) 7900 and rowcast.is_calm() then
     done := pg_catalog.pg_notify('rowcast', pg_catalog.concat(new.xid, ' ', new.id, ' ', pg_catalog.to_json(new.at), E'\n', new.body));
-  elsif rowcast.is_calm() or not rowcast.is_muted() then
-    done := pg_catalog.pg_notify('rowcast', new.xid::pg_catalog.text);
-  elsif pg_catalog.statement_timestamp() operator(pg_catalog.<) (pg_catalog.transaction_timestamp() operator(pg_catalog.+) interval '0.1 ms') then
-    -- The next of its kind knows from its beginning.
-    done := pg_catalog.concat(pg_catalog.set_config('rowcast.state', '(muted)', false), pg_catalog.set_config('rowcast.state', 'ended 0', true));
+  else
+    done := rowcast.tell_to_read(new.xid);
   end if;
   return old; -- null, and no expression to make ready
 end $$;
 comment on function rowcast.end_transaction() is
-  'Deferred constraint trigger on the log''s rows, but those of transactions that are muted from their beginning: completes the transaction''s row and sends its NOTIFY, with the changes when they fit, unless the leading instance has muted it.';
+  'Deferred constraint trigger on rowcast.log: completes the transaction''s row and sends its NOTIFY, with the changes when they fit, unless the leading instance has muted it.';
 
--- Not on the slots of muted transactions.
 do $$
 begin
-  if exists (select from pg_trigger where tgrelid = 'rowcast.log'::regclass and tgname = 'end_transaction') then
-    drop trigger end_transaction on rowcast.log;
+  if not exists (select from pg_trigger where tgrelid = 'rowcast.log'::regclass and tgname = 'end_transaction') then
+    create constraint trigger end_transaction after insert on rowcast.log
+      deferrable initially deferred for each row execute function rowcast.end_transaction();
   end if;
-  for n in 0 .. 7 loop
-    if not exists (select from pg_trigger where tgrelid = format('rowcast.log_%s', n)::regclass and tgname = 'end_transaction') then
-      execute format('create constraint trigger end_transaction after insert on rowcast.log_%s
-        deferrable initially deferred for each row execute function rowcast.end_transaction()', n);
-    end if;
-  end loop;
 end $$;
 
 -- ── Values ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -436,8 +419,8 @@ comment on function rowcast.unpin(text[]) is 'Gives the settings back that rowca
 create or replace function rowcast.take_mark_back() returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  perform set_config('rowcast.state', case current_setting('rowcast.state') when 'openopen' then 'open' when 'ended 0o' then 'ended 0' else '(muted)open' end, true)
-    where current_setting('rowcast.state') in ('openopen', 'ended 0o', '(muted)openo');
+  perform set_config('rowcast.state', case current_setting('rowcast.state') when 'openopen' then 'open' when 'ended 0o' then 'ended 0' end, true)
+    where current_setting('rowcast.state') in ('openopen', 'ended 0o');
 end $$;
 comment on function rowcast.take_mark_back() is 'Takes back what the quick way of a table leaves in the state at each row but the first.';
 
@@ -622,7 +605,7 @@ comment on function rowcast.capture_truncate() is 'Trigger after each TRUNCATE o
 
 create or replace function rowcast.begin_tree_statement() returns trigger language plpgsql as $$
 begin
-  if pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.~>~) '(muted)' then
+  if pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.<>) '' then
     perform pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), (pg_catalog.pg_current_wal_insert_lsn() operator(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.text, true);
   end if;
   perform pg_catalog.set_config('rowcast.covered', pg_catalog.concat(pg_catalog.current_setting('rowcast.covered', true), '[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']'), true);

@@ -92,7 +92,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
                  (select pg_catalog.jsonb_object_agg(e.key, e.value) from pg_catalog.jsonb_each(o.j) e
                    where e.value::pg_catalog.text operator(pg_catalog.<>) (n.j operator(pg_catalog.->) e.key)::pg_catalog.text) as changed
             from (select pg_catalog.to_jsonb(o.*)%2$s as j from old_rows o offset 0) o, (select pg_catalog.to_jsonb(n.*)%2$s as j from new_rows n offset 0) n
-           where not exists (select from (select from old_rows union all select from new_rows) every offset 2) and %1$s
+           where not exists (select from old_rows offset 1) and %1$s
           offset 0) r$f$,
     (select string_agg(format('o.j operator(pg_catalog.->) %1$L operator(pg_catalog.=) (n.j operator(pg_catalog.->) %1$L)', k), ' and ') from unnest((rowcast.shape($1)).keys) k),
     rowcast.without_hidden($1)) end
@@ -102,26 +102,17 @@ comment on function rowcast.rows_source(regclass, text) is
 
 -- ── The ways ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-create or replace function rowcast.pinned_source(relation regclass, source text) returns text
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-begin
-  if rowcast.table_settings(relation) <> '{timezone}' then
-    return source; -- nothing is to be pinned, or the function does it
-  end if;
-  return format($f$if pg_catalog.current_setting('timezone') operator(pg_catalog.=) any ('{UTC,Etc/UTC}'::pg_catalog.text[]) then
-        %1$s
-      else
-        declare
-          zone pg_catalog.text := pg_catalog.current_setting('timezone');
-          done pg_catalog.text := pg_catalog.set_config('timezone', 'UTC', true);
-        begin
-          %1$s
-          done := pg_catalog.set_config('timezone', zone, true);
-        end;
-      end if;$f$, source);
-end $$;
-comment on function rowcast.pinned_source(regclass, text) is
-  'PL/pgSQL that runs a piece of PL/pgSQL with the time zone pinned, where the JSON of a table''s values depends on it and it is another one.';
+create or replace function rowcast.pinned_source(source text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select format($f$declare
+        zone pg_catalog.text := pg_catalog.current_setting('timezone');
+        done pg_catalog.text := pg_catalog.set_config('timezone', 'UTC', true);
+      begin
+        %s
+        done := pg_catalog.set_config('timezone', zone, true);
+      end;$f$, $1)
+$$;
+comment on function rowcast.pinned_source(text) is 'PL/pgSQL that runs a piece of PL/pgSQL with the time zone pinned.';
 
 create or replace function rowcast.nothing_source() returns text language sql immutable as $$
   select '
@@ -130,31 +121,38 @@ create or replace function rowcast.nothing_source() returns text language sql im
 $$;
 comment on function rowcast.nothing_source() is 'PL/pgSQL that is done with an update of no row, as where an upsert inserts. There may be old rows without new ones: a trigger may keep a row that moves from its new partition.';
 
-create or replace function rowcast.first_source(relation regclass, operation text, muted boolean) returns text
+create or replace function rowcast.first_source(relation regclass, operation text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-declare
-  state text := case when muted then '(muted)open' else 'open' end;
 begin
   return format($f$insert into rowcast.log (slot, id, xid, part, at, chunks, body)
-          select %s, pg_catalog.nextval('rowcast.log_id'), pg_catalog.pg_current_xact_id(), 0, pg_catalog.clock_timestamp(), 0,
-                 %s
-            from %s
-           where %s;$f$,
-    case when muted then 'rowcast.slot() operator(pg_catalog.+) 8::pg_catalog.int2' else 'rowcast.slot()' end,
+        select rowcast.slot(), pg_catalog.nextval('rowcast.log_id'), pg_catalog.pg_current_xact_id(), 0, pg_catalog.clock_timestamp(), 0,
+               %s
+          from %s
+         where %s;$f$,
     rowcast.line_source(relation, operation, '0'), rowcast.rows_source(relation, operation),
-    case operation when 'update' then format($f$case when r.changed is not null then pg_catalog.set_config('rowcast.state', %1$L, true) operator(pg_catalog.=) %1$L end$f$, state)
-         else format($f$pg_catalog.set_config('rowcast.state', pg_catalog.left(pg_catalog.concat(pg_catalog.current_setting('rowcast.state', true), 'open'), %s), true) operator(pg_catalog.=) %L$f$,
-                     case when muted then 12 else 8 end, state) end);
+    case operation when 'update' then $f$case when r.changed is not null then pg_catalog.set_config('rowcast.state', 'open', true) operator(pg_catalog.=) 'open' end$f$
+         else $f$pg_catalog.set_config('rowcast.state', pg_catalog.left(pg_catalog.concat(pg_catalog.current_setting('rowcast.state', true), 'open'), 8), true) operator(pg_catalog.=) 'open'$f$ end);
 end $$;
-comment on function rowcast.first_source(regclass, text, boolean) is
-  'SQL that writes the first row of a transaction''s first statement to the log: muted, to where no trigger waits for the transaction''s end. Every other row leaves a mark in the state.';
+comment on function rowcast.first_source(regclass, text) is
+  'SQL that writes the first row of a transaction''s first statement to the log. Every other row leaves a mark in the state.';
 
 create or replace function rowcast.further_source(relation regclass, operation text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   begun text := format($f$pg_catalog.current_setting('rowcast.begun_1_%s', true)$f$, relation::oid);
   add   text := 'done := pg_catalog.concat(rowcast.add_lines(ticket::pg_catalog.int8, lines));';
+  take  text := format(case operation when 'update' then $f$lines := (select case when r.changed is null then '' else %s end from %s);$f$
+                       else $f$lines := (select case when pg_catalog.count(*) operator(pg_catalog.<) 21 then coalesce(pg_catalog.string_agg(l.line, ''), '') end
+                   from (select %s as line from %s offset case when found then 1 else 0 end limit 21) l);$f$ end,
+                       rowcast.line_source(relation, operation, 'ticket'), rowcast.rows_source(relation, operation));
 begin
+  if rowcast.table_settings(relation) = '{timezone}' then
+    take := format($f$if pg_catalog.current_setting('timezone') operator(pg_catalog.=) any ('{UTC,Etc/UTC}'::pg_catalog.text[]) then
+          %s
+        else
+          %s
+        end if;$f$, take, rowcast.pinned_source(take));
+  end if;
   return format($f$declare
         ticket pg_catalog.text := %s;
         lines  pg_catalog.text;
@@ -169,20 +167,9 @@ begin
         end if;
       end;$f$,
     case operation when 'update' then begun else format('case when found then ''0'' else %s end', begun) end,
-    rowcast.pinned_source(relation, format(case operation when 'update' then $f$lines := (select case when r.changed is null then '' else %s end from %s);$f$
-                else $f$lines := (select case when pg_catalog.count(*) operator(pg_catalog.<) 21 then coalesce(pg_catalog.string_agg(l.line, ''), '') end
-                   from (select %s as line from %s offset case when found then 1 else 0 end limit 21) l);$f$ end,
-      rowcast.line_source(relation, operation, 'ticket'), rowcast.rows_source(relation, operation))),
-    case operation when 'update' then add else format($f$if found and pg_catalog.current_setting('rowcast.state') operator(pg_catalog.=) 'openopen' then
+    take,
+    case operation when 'update' then add else format($f$if found then
             done := pg_catalog.concat(pg_catalog.set_config('rowcast.state', 'more', true), pg_catalog.set_config('rowcast.lines', lines, true));
-          elsif found then
-            update rowcast.log l set body = pg_catalog.concat(l.body, lines)
-             where l.slot operator(pg_catalog.=) (rowcast.slot() operator(pg_catalog.+) 8::pg_catalog.int2) and l.xid operator(pg_catalog.=) pg_catalog.pg_current_xact_id();
-            if not found then -- another slot is being written since
-              update rowcast.log l set body = pg_catalog.concat(l.body, lines)
-               where l.slot operator(pg_catalog.>=) 8::pg_catalog.int2 and l.xid operator(pg_catalog.=) pg_catalog.pg_current_xact_id();
-            end if;
-            done := pg_catalog.set_config('rowcast.state', '(muted)open', true);
           else
             %s
           end if;$f$, add) end,
@@ -197,50 +184,40 @@ declare
   is_zoned boolean := rowcast.table_settings(relation) = '{timezone}';
   is_like  text    := format($f$rowcast.is_like('%s'::pg_catalog.regclass, '%s')$f$, relation::oid, rowcast.likeness(relation));
   manner   text    := $f$pg_catalog.current_setting('rowcast.state', true), pg_catalog.pg_trigger_depth(), pg_catalog.current_setting('transaction_isolation')$f$;
-  is_all   text    := case operation when 'update' then 'found'
-                           else $f$pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.=) any ('{open,(muted)open}'::pg_catalog.text[]) or not found$f$ end;
   way      text    := format($f$
     if %s then
       %%s
       if %s then
         return new;%s
       end if;
-    end if;$f$, is_like, is_all, case operation when 'update' then rowcast.nothing_source() end);
+    end if;$f$, is_like,
+    case operation when 'update' then 'found' else $f$pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.=) 'open' or not found$f$ end,
+    case operation when 'update' then rowcast.nothing_source() end);
 begin
   if cardinality((rowcast.shape(relation)).keys) > 40 then
     return ''; -- a function takes a hundred arguments
   end if;
   -- What the table is like is looked at within: as a constant of a plan that is made by a snapshot from before the table was
-  -- altered, it would be wrong. The ways are tried in the order of how often they are taken.
+  -- altered, it would be wrong.
   return concat(
     -- The first statement of a transaction.
     format('if pg_catalog.concat(%s%s) operator(pg_catalog.=) any (''%s''::pg_catalog.text[]) then', manner,
            case when is_zoned then $f$, pg_catalog.current_setting('timezone')$f$ end,
            case when is_zoned then '{1read committedUTC,1read committedEtc/UTC}' else '{1read committed}' end),
-    format(way, rowcast.first_source(relation, operation, false)),
-    -- The same where the last transaction of the session was muted, and this one is too. Most likely a statement is all of
-    -- its transaction where that began with it; the messages of a statement come together, BEGIN comes a round trip before.
-    format($f$
-  elsif pg_catalog.concat(%s) operator(pg_catalog.=) '(muted)1read committed'
-    and pg_catalog.statement_timestamp() operator(pg_catalog.<) (pg_catalog.transaction_timestamp() operator(pg_catalog.+) interval '0.1 ms') and rowcast.is_muted()
-  then$f$, manner),
-    format(way, rowcast.pinned_source(relation, rowcast.first_source(relation, operation, true))),
-    -- The same where it is not, or may have more statements; and elsewhere than in UTC.
-    format($f$
-  elsif pg_catalog.concat(%s) operator(pg_catalog.=) any ('{1read committed,(muted)1read committed}'::pg_catalog.text[]) then$f$, manner),
-    format(way, $f$if pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.=) '(muted)' then
-        perform pg_catalog.set_config('rowcast.state', '', pg_catalog.statement_timestamp() operator(pg_catalog.>=) (pg_catalog.transaction_timestamp() operator(pg_catalog.+) interval '0.1 ms'));
-      end if;
-      $f$ || rowcast.pinned_source(relation, rowcast.first_source(relation, operation, false))),
+    format(way, rowcast.first_source(relation, operation)),
+    case when is_zoned then
+      format($f$
+  elsif pg_catalog.concat(%s) operator(pg_catalog.=) '1read committed' then$f$, manner)
+      || format(way, rowcast.pinned_source(rowcast.first_source(relation, operation)))
+    end,
     -- Further rows and statements. What has begun deeper may be what foreign keys cascade to.
     format($f$
   end if;
-  if pg_catalog.concat(%s, pg_catalog.current_setting('rowcast.begun_2_%s', true)) operator(pg_catalog.=) any ('{%s,open1read committed,(muted)open1read committed,more1read committed}'::pg_catalog.text[]) then
+  if pg_catalog.concat(%s, pg_catalog.current_setting('rowcast.begun_2_%s', true)) operator(pg_catalog.=) any ('{%s1read committed,open1read committed,more1read committed}'::pg_catalog.text[]) then
     if %s then
       %s
     end if;
-  end if;$f$, manner, relation::oid, case operation when 'update' then '1read committed,(muted)1read committed' else 'openopen1read committed,(muted)openo1read committed' end,
-      is_like, rowcast.further_source(relation, operation)));
+  end if;$f$, manner, relation::oid, case operation when 'update' then '' else 'openopen' end, is_like, rowcast.further_source(relation, operation)));
 end $$;
 comment on function rowcast.quick_source(regclass, text) is
   'PL/pgSQL, the quick ways of a table''s trigger after insert, update or delete. Raises when a key column was dropped.';

@@ -147,6 +147,16 @@ describe('its locks', () => {
     await until(async () => (await locks()).length === 0, { what: 'all locks are free' });
   });
 
+  it('are given back where what was to be read cannot be, and had again', async () => {
+    const one = candidate();
+    await one.seen.next('leader.elected');
+    const failing = () => Promise.reject(new Error('the log cannot be read'));
+    await expect(one.locks().calm(never, failing)).rejects.toThrow('the log cannot be read');
+    expect(await locks()).toEqual(['3 held']);
+    expect(await one.locks().calm(never, nothing)).toBe(true);
+    expect(await locks()).toEqual(['3 held', '6 held']);
+  });
+
   it('are waited for without an end, and the wait is broken when it is aborted', async () => {
     const one = candidate();
     await one.seen.next('leader.elected');

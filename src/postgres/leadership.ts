@@ -49,7 +49,7 @@ export interface LeadershipOptions {
   deadlineMs?: number;
 }
 
-/** As `rowcast.is_calm` and `rowcast.is_muted` have them. */
+/** As `rowcast.is_calm` and `rowcast.tell_to_read` have them. */
 const LOCKS = { lead: 3, mute: 4, barrier: 5, calm: 6 } as const;
 type Lock = keyof typeof LOCKS;
 
@@ -138,12 +138,15 @@ export function createLeadership(options: LeadershipOptions): Leadership {
         } finally {
           signal.removeEventListener('abort', onAbort);
         }
-        // Whoever was muted is through; whoever comes meanwhile is told to be read.
-        await read();
-        await current.answer(lock('calm'));
-        held.calm = true;
-        await giveBack('mute');
-        await current.answer(unlock('barrier'));
+        try {
+          // Whoever was muted is through; whoever comes meanwhile is told to be read.
+          await read();
+          await current.answer(lock('calm'));
+          held.calm = true;
+          await giveBack('mute');
+        } finally {
+          await current.answer(unlock('barrier'));
+        }
         return true;
       },
     };

@@ -124,23 +124,28 @@ describe('a NOTIFY', () => {
     expect(await told()).toEqual(['read']);
   });
 
-  it('is skipped only by who shares the barrier before, so that the leader waits for him', async () => {
-    const telling = `select string_agg(pg_get_functiondef(p.oid), ';') as sql from pg_proc p
-      where p.oid = 'rowcast.is_muted()'::regprocedure`;
+  /** Has writers test their locks by a function of this body, and wait within it for as long as the leader has lock 1. */
+  async function dawdling(tried: string, work: (writing: Promise<unknown>) => Promise<void>): Promise<void> {
+    const telling = `select pg_get_functiondef('rowcast.tell_to_read(xid8)'::regprocedure) as sql`;
     const { rows } = await database.query<{ sql: string }>(telling);
-    // A writer that found a lock taken stops there for as long as somebody has lock 1.
-    await database.query(`create function tried(lock int) returns boolean language plpgsql as $$ begin
-        if pg_try_advisory_xact_lock_shared(hashtext('rowcast'), lock) then return true; end if;
-        perform pg_advisory_lock_shared(1), pg_advisory_unlock_shared(1);
-        return false; end $$`);
+    await database.query(
+      `create function tried(lock int) returns boolean language plpgsql as $$ begin ${tried}; end $$; ${TELLING_BY_TRIED}`,
+    );
     try {
-      await database.query(TELLING_BY_TRIED);
-      await take('mute');
       await leader.query('select pg_advisory_lock(1)');
       const writing = writer.query('insert into item (n) values (1)');
-      await until(async () => (await locks('objid = 1 and not granted')) === 1, {
-        what: 'it knows that it is muted',
-      });
+      await until(async () => (await locks('objid = 1 and not granted')) === 1, { what: 'the writer waits' });
+      await work(writing);
+    } finally {
+      await database.query(`${rows[0]?.sql}; drop function tried(int)`);
+    }
+  }
+  const WAIT = 'perform pg_advisory_lock_shared(1), pg_advisory_unlock_shared(1)';
+  const TRY = `pg_try_advisory_xact_lock_shared(hashtext('rowcast'), lock)`;
+
+  it('is skipped only by who shares the barrier before, so that the leader waits for him', async () => {
+    await take('mute');
+    await dawdling(`if ${TRY} then return true; end if; ${WAIT}; return false`, async (writing) => {
       const barrier = await database.query(
         `select pg_try_advisory_xact_lock(hashtext('rowcast'), ${LOCKS.barrier}) as free`,
       );
@@ -148,9 +153,17 @@ describe('a NOTIFY', () => {
       await leader.query('select pg_advisory_unlock(1)');
       await writing;
       expect(await told()).toEqual([]);
-    } finally {
-      await database.query(`${rows[0]?.sql}; drop function tried(int)`);
-    }
+    });
+  });
+
+  it('is not skipped by who finds that the leader mutes, but was calm meanwhile', async () => {
+    await dawdling(`if lock = ${LOCKS.barrier} then ${WAIT}; end if; return ${TRY}`, async (writing) => {
+      await take('calm');
+      await take('mute');
+      await leader.query('select pg_advisory_unlock(1)');
+      await writing;
+      expect(await told()).toEqual(['read']);
+    });
   });
 
   it('is sent while the leader is calm, though it has begun to mute, of what a NOTIFY cannot carry', async () => {

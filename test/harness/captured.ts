@@ -80,8 +80,8 @@ const OPS: Record<string, string> = {
   x: 'unwatch',
 };
 
-/** Begins to listen on a database, as a leader that is calm: else a NOTIFY says only that there is something to read. Or as one that mutes. */
-export async function captured(database: Pick<Database, 'client'>, muting = false): Promise<Captured> {
+/** Begins to listen on a database. */
+export async function captured(database: Pick<Database, 'client'>): Promise<Captured> {
   const [ear, writer] = await Promise.all([database.client(), database.client()]);
   const heard: string[] = [];
   let mark = '';
@@ -91,7 +91,8 @@ export async function captured(database: Pick<Database, 'client'>, muting = fals
     else heard.push(payload);
   });
   await ear.query(`listen rowcast; listen ${MARK}`);
-  await ear.query(`select pg_advisory_lock(hashtext('rowcast'), ${muting ? 4 : 6})`);
+  // As a leader that is calm: else a NOTIFY says only that there is something to read.
+  await ear.query(`select pg_advisory_lock(hashtext('rowcast'), 6)`);
 
   async function of(work: Work): Promise<Commit[]> {
     const before = await ear.query<{ snapshot: string }>('select pg_current_snapshot()::text as snapshot');
