@@ -17,7 +17,7 @@ import { createPager, createRecaller } from './feed/pager.ts';
 import { createReads, laterUnref } from './feed/reads.ts';
 import type { Observe, ReadReason } from './observation.ts';
 import { type Position, type Snapshot, withCommit, withReading } from './position.ts';
-import type { LogReader } from './postgres/log.ts';
+import type { LoggedCommit, LogReader } from './postgres/log.ts';
 
 export type FeedState = 'starting' | 'catching up' | 'live' | 'stopped';
 
@@ -125,26 +125,30 @@ export function createFeed(options: FeedOptions): Feed {
     const begunIn = session;
     const begunAt = now();
     let commits = 0;
+    const handOn = (commit: LoggedCommit) => {
+      if (place.recalling) return true;
+      commits++;
+      handedOn++;
+      say({ kind: 'commit', commit });
+      return true;
+    };
     const snapshot = await log.read(
       () => {
         const { known } = place;
         return known && { position: known, first: known.partial ? [known.partial.xid] : [] };
       },
       place.begin,
-      async (commit, seen) => {
+      (commit, seen) => {
         if (state === 'stopped') throw new Error('the feed was stopped');
         const resumed = place.position().partial?.xid === commit.xid;
         // What was broken off goes on first, out of the order of ids.
-        await (place.recalling ? recaller : pager).deliver(commit, (base) =>
+        const taken = (place.recalling ? recaller : pager).deliver(commit, (base) =>
           resumed
             ? withCommit(base, commit.xid, commit.parts)
             : withReading(base, { snapshot: seen, id: commit.id }),
         );
-        if (place.recalling) return true;
-        commits++;
-        handedOn++;
-        say({ kind: 'commit', commit });
-        return true;
+        // Mostly in this turn.
+        return taken === undefined ? handOn(commit) : taken.then(() => handOn(commit));
       },
     );
     place.arriveAt(snapshot);

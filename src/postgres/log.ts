@@ -55,9 +55,12 @@ export interface LogReader {
   read(
     from: () => ReadFrom | null,
     begin: (start: ReadStart) => boolean | Promise<boolean>,
-    each: (commit: LoggedCommit, snapshot: Snapshot) => Promise<boolean>,
+    each: TakeCommit,
   ): Promise<Snapshot>;
 }
+
+/** Takes a commit; says whether to go on. What is taken in this turn need not be waited for. */
+export type TakeCommit = (commit: LoggedCommit, snapshot: Snapshot) => boolean | Promise<boolean>;
 
 /**
  * Takes the snapshot only after the locks, so that nothing it sees can be pruned meanwhile. A log that grows fast has
@@ -194,7 +197,7 @@ export function createLogReader(pool: pg.Pool): LogReader {
     client: pg.PoolClient,
     from: () => ReadFrom | null,
     begin: (start: ReadStart) => boolean | Promise<boolean>,
-    each: (commit: LoggedCommit, snapshot: Snapshot) => Promise<boolean>,
+    each: TakeCommit,
   ): Promise<Snapshot> {
     const moment = await momentOf(client);
     const { snapshot } = moment;
@@ -223,7 +226,8 @@ export function createLogReader(pool: pg.Pool): LogReader {
         const bodies =
           body === null ? () => largeBodies(client, commit.xid, skipParts, commit.part) : () => single(body);
         const logged = { xid, id, at: commit.at, parts: commit.part + 1, skipParts, body, bodies };
-        if (!(await each(logged, snapshot))) return snapshot;
+        const taken = each(logged, snapshot);
+        if (!(typeof taken === 'boolean' ? taken : await taken)) return snapshot;
       }
       if (page.rows.length < PAGE_ROWS) return snapshot;
     }
