@@ -1,5 +1,5 @@
 /** Reads of the log: what they look at. */
-import { afterAll, beforeAll, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, expect, it, jest } from '@jest/globals';
 import pg from 'pg';
 import { positionAt } from '../src/position.ts';
 import { createLogReader } from '../src/postgres/log.ts';
@@ -84,4 +84,53 @@ it('gives a transaction of several parts once, by its last', async () => {
   );
 
   expect(read).toEqual([3]);
+});
+
+it('asks twice for what is little, and reads anew where the moment changes what it reads from', async () => {
+  const reader = createLogReader(pool);
+  const moment = () =>
+    reader.read(
+      () => null,
+      () => false,
+      () => true,
+    );
+  const before = await moment();
+  await pool.query('insert into item (n) values (7)');
+  const between = await moment();
+  await pool.query('insert into item (n) values (8)');
+  const queries = jest.spyOn(pg.Client.prototype, 'query');
+  async function readFrom(first: typeof before, then: typeof before): Promise<[string[], number]> {
+    let position = positionAt(first);
+    const read: string[] = [];
+    queries.mockClear();
+    await reader.read(
+      () => ({ position, first: [] }),
+      () => {
+        position = positionAt(then);
+        return true;
+      },
+      ({ body }) => {
+        read.push(/"n": (\d+)/.exec(body ?? '')?.[1] ?? '');
+        return true;
+      },
+    );
+    return [read, queries.mock.calls.length];
+  }
+
+  expect(await readFrom(before, before)).toEqual([['7', '8'], 2]);
+  expect(await readFrom(before, between)).toEqual([['8'], 3]);
+  expect(await readFrom(between, before)).toEqual([['7', '8'], 3]);
+  queries.mockRestore();
+});
+
+it('says what to do where nothing is installed', async () => {
+  const reader = createLogReader(pool);
+  await pool.query('delete from rowcast.install');
+  const read = reader.read(
+    () => null,
+    () => false,
+    () => true,
+  );
+
+  await expect(read).rejects.toThrow('apply migrations/001_schema.sql again');
 });

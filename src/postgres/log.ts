@@ -6,7 +6,8 @@
  * commit is streamed from its chunks.
  */
 import type pg from 'pg';
-import { type Position, parseSnapshot, partsIn, type Snapshot, spellSnapshot } from '../position.ts';
+import { type Position, partsIn, type Snapshot, spellSnapshot } from '../position.ts';
+import { linesOf, MOMENT, type Moment, momentIn } from './moment.ts';
 import { inTransaction } from './transaction.ts';
 
 /** A commit as the log holds it. */
@@ -25,14 +26,7 @@ export interface LoggedCommit {
   bodies(): AsyncIterable<string>;
 }
 
-export interface ReadStart {
-  readonly snapshot: Snapshot;
-  /** The newest transaction that was pruned. */
-  readonly prunedXid: bigint;
-  /** What cursors of this database belong to. */
-  readonly stream: string;
-  /** When the server was started last, as snapshots tell the time. */
-  readonly restartedAtUs: bigint;
+export interface ReadStart extends Moment {
   /** Where ids that a snapshot took for over have been given anew; null where none has. */
   reusedFrom(snapshot: Snapshot): Promise<bigint | null>;
   /** Of the latest commits the first, backwards, that is too far back or too large to be recalled; null where none is. */
@@ -50,7 +44,8 @@ export interface LogReader {
   /**
    * Reads what is missing from a position, null for nothing at all. `begin` gets the snapshot first and says whether
    * to go on; `each` gets the commits in order, and says so too. Resolves with the snapshot. Rejects with the
-   * database's error; what was handed on before stands.
+   * database's error; what was handed on before stands. `from` is asked before `begin`, so that the first commits come
+   * with the snapshot, and after it: where it says something else then, they are read anew.
    */
   read(
     from: () => ReadFrom | null,
@@ -70,18 +65,6 @@ const BEGIN = `begin isolation level repeatable read read only;
   set local enable_seqscan = off;
   lock table rowcast.log, rowcast.chunk, rowcast.install in access share mode`;
 
-/** What cursors belong to, where `i` is the row of `rowcast.install`: this log of this database on this timeline. */
-export const STREAM = `substr(md5(concat_ws(',', (pg_control_system()).system_identifier,
-      left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), (select oid from pg_database where datname = current_database()),
-      'rowcast.log'::regclass::oid, i.token)), 1, 10)`;
-
-/** The snapshot of a transaction, and what cursors are checked against. */
-const MOMENT = `select pg_current_snapshot()::text as snapshot, i.pruned_xid::text as pruned_xid,
-    (extract(epoch from clock_timestamp()) * 1000000)::bigint::text as at_us,
-    (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint::text as restarted_at_us,
-    ${STREAM} as stream
-  from rowcast.install i`;
-
 /** The first commit of an id that a snapshot took for over before it was given anew. Few ids are: those not flushed. */
 const REUSED = `select l.xid::text from rowcast.log l
    where l.xid >= $1::xid8 and l.xid < $2::xid8 and pg_visible_in_snapshot(l.xid, $3::pg_snapshot)
@@ -97,17 +80,27 @@ const TOO_FAR = `select l.xid::text from (
    where l.large or l.bytes > ${8 * 1024 * 1024} or l.at < clock_timestamp() - interval '1 minute' or l.place = 5000
    order by l.xid desc limit 1`;
 
-/** Two index scans: what began after the snapshot, and what was open in it. One row a commit, its last. */
-const COMMITS = `declare commits no scroll cursor for
-  select l.xid::text, l.id::text, l.part, to_json(l.at)#>>'{}' as at, l.chunks,
-         case when l.part = 0 and l.chunks = 0 and octet_length(l.body) <= ${64 * 1024} then l.body end as body
+const PAGE_ROWS = 200;
+const NEXT = `fetch ${PAGE_ROWS} from commits`;
+
+/**
+ * The first commits that a position lacks, `xid id part at` and below that the body of a small one. Two index scans:
+ * what began after the snapshot, and what was open in it. One row a commit, its last.
+ */
+function commitsFrom({ position: { snapshot, delivered }, first }: ReadFrom): string {
+  const beyond = Array.from(delivered, ([xid]) => xid);
+  return `declare commits no scroll cursor for
+  select concat(l.xid, ' ', l.id, ' ', l.part, ' ', to_json(l.at)#>>'{}',
+         case when l.part = 0 and l.chunks = 0 and octet_length(l.body) <= ${64 * 1024} then chr(10) || l.body end)
     from (select distinct on (xid) *
-            from (select * from rowcast.log where xid >= $1::xid8
+            from (select * from rowcast.log where xid >= '${snapshot.xmax}'::xid8
                   union all
-                  select * from rowcast.log where xid = any ($2::xid8[])) parts
+                  select * from rowcast.log where xid = any ('{${snapshot.inProgress}}'::xid8[])) parts
            order by xid, part desc) l
-   where l.part > 0 or l.xid <> all ($3::xid8[])
-   order by l.xid = any ($4::xid8[]) desc, l.id`;
+   where l.part > 0 or l.xid <> all ('{${beyond}}'::xid8[])
+   order by l.xid = any ('{${first}}'::xid8[]) desc, l.id;
+  ${NEXT}`;
+}
 
 /** What a commit of one part changed: its chunks come in the order of an index, and its own row last. */
 const CHUNKS = `declare pieces no scroll cursor for
@@ -122,38 +115,7 @@ const PARTS = `declare pieces no scroll cursor for
     select split_part(body, ' ', 1)::bigint, id, body from rowcast.log where xid = $1::xid8 and part >= $2 and body <> '') all_parts
    order by ticket, id`;
 
-const PAGE_ROWS = 200;
 const CHUNK_ROWS = 16;
-
-interface MomentRow {
-  snapshot: string;
-  pruned_xid: string;
-  at_us: string;
-  restarted_at_us: string;
-  stream: string;
-}
-
-interface CommitRow {
-  xid: string;
-  id: string;
-  part: number;
-  at: string;
-  chunks: number;
-  body: string | null;
-}
-
-/** What a transaction sees. */
-export async function momentOf(client: pg.ClientBase): Promise<Omit<ReadStart, 'reusedFrom' | 'tooFar'>> {
-  const { rows } = await client.query<MomentRow>(MOMENT);
-  const row = rows[0];
-  if (!row) throw new Error('rowcast.install is empty: apply migrations/001_schema.sql again, by psql -f');
-  return {
-    snapshot: parseSnapshot(row.snapshot, BigInt(row.at_us)),
-    prunedXid: BigInt(row.pruned_xid),
-    stream: row.stream,
-    restartedAtUs: BigInt(row.restarted_at_us),
-  };
-}
 
 async function reusedFrom(client: pg.ClientBase, seen: Snapshot): Promise<bigint | null> {
   const from = seen.xmax > REUSED_IDS ? seen.xmax - REUSED_IDS : 0n;
@@ -199,41 +161,48 @@ export function createLogReader(pool: pg.Pool): LogReader {
     begin: (start: ReadStart) => boolean | Promise<boolean>,
     each: TakeCommit,
   ): Promise<Snapshot> {
-    const moment = await momentOf(client);
+    const ahead = from();
+    const asked = ahead && commitsFrom(ahead);
+    const [seen, ...found] = await linesOf(client, `${BEGIN}; ${MOMENT}; ${asked ?? ''}`);
+    const moment = momentIn(seen);
     const { snapshot } = moment;
     const goesOn = await begin({
       ...moment,
-      reusedFrom: (seen) => reusedFrom(client, seen),
+      reusedFrom: (before) => reusedFrom(client, before),
       tooFar: () => tooFar(client),
     });
     const where = from();
     if (!goesOn || where === null) return snapshot;
-    const { position, first } = where;
-    await client.query(COMMITS, [
-      position.snapshot.xmax.toString(),
-      position.snapshot.inProgress.map(String),
-      Array.from(position.delivered, ([xid]) => xid.toString()),
-      first.map(String),
-    ]);
+    const wanted = commitsFrom(where);
+    let lines = found;
+    if (wanted !== asked) lines = await linesOf(client, asked === null ? wanted : `close commits; ${wanted}`);
     for (;;) {
-      const page = await client.query<CommitRow>(`fetch ${PAGE_ROWS} from commits`);
-      for (const commit of page.rows) {
-        const xid = BigInt(commit.xid);
-        const id = BigInt(commit.id);
-        const skipParts = partsIn(position, xid, id);
-        if (skipParts > commit.part) continue;
-        const { body } = commit;
-        const bodies =
-          body === null ? () => largeBodies(client, commit.xid, skipParts, commit.part) : () => single(body);
-        const logged = { xid, id, at: commit.at, parts: commit.part + 1, skipParts, body, bodies };
-        const taken = each(logged, snapshot);
+      for (const line of lines) {
+        const commit = commitIn(client, line, where.position);
+        if (commit === null) continue;
+        const taken = each(commit, snapshot);
         if (!(typeof taken === 'boolean' ? taken : await taken)) return snapshot;
       }
-      if (page.rows.length < PAGE_ROWS) return snapshot;
+      if (lines.length < PAGE_ROWS) return snapshot;
+      lines = await linesOf(client, NEXT);
     }
   }
 
+  /** Null where the position has all of it. */
+  function commitIn(client: pg.PoolClient, line: string, position: Position): LoggedCommit | null {
+    const end = line.indexOf('\n');
+    const body = end < 0 ? null : line.slice(end + 1);
+    const [spelled = '', place = '', last = '', at = ''] = (end < 0 ? line : line.slice(0, end)).split(' ');
+    const xid = BigInt(spelled);
+    const id = BigInt(place);
+    const part = Number(last);
+    const skipParts = partsIn(position, xid, id);
+    if (skipParts > part) return null;
+    const bodies = () => (body === null ? largeBodies(client, spelled, skipParts, part) : single(body));
+    return { xid, id, at, parts: part + 1, skipParts, body, bodies };
+  }
+
   return {
-    read: (from, begin, each) => inTransaction(pool, BEGIN, (client) => readAll(client, from, begin, each)),
+    read: (from, begin, each) => inTransaction(pool, (client) => readAll(client, from, begin, each)),
   };
 }

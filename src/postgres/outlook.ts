@@ -5,7 +5,7 @@
  * which nothing else tells of; and whether a leader that keeps writers from notifying still does its part.
  */
 import { TABLES_STATE } from './catalog.ts';
-import { STREAM } from './log.ts';
+import { STREAM } from './moment.ts';
 
 /** The backend of a leader that mutes, and does not wait to calm: it reads all the time, and rings. */
 const MUTING = `

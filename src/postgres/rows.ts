@@ -8,7 +8,7 @@ import pg from 'pg';
 import type { Snapshot } from '../position.ts';
 import type { Filter } from '../topic.ts';
 import type { WatchedTable } from './catalog.ts';
-import { momentOf } from './log.ts';
+import { momentOf } from './moment.ts';
 import { inTransaction } from './transaction.ts';
 import { whereOf } from './where.ts';
 
@@ -62,7 +62,8 @@ export function createRowReader(pool: pg.Pool, statementTimeoutMs: number): RowR
       const name = nameOf(request.table);
       // Locked before the moment is taken: a table that is truncated or rewritten after it has no rows of then.
       const locked = `${begin}; lock table ${name} in access share mode`;
-      return inTransaction(pool, locked, async (client) => {
+      return inTransaction(pool, async (client) => {
+        await client.query(locked);
         const { snapshot, stream } = await momentOf(client);
         const { rows } = await client.query<{ same: boolean }>(SAME, [name, request.table.relation]);
         if (!rows[0]?.same) return null;

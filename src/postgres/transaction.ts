@@ -2,12 +2,11 @@
 import type pg from 'pg';
 
 /**
- * Runs `work` in a transaction that `begin` begins; resolves with what it gives once that is committed. Rejects with
- * the first error; the connection is not used again then.
+ * Runs `work`, which begins a transaction with its first query; resolves with what it gives once that is committed.
+ * Rejects with the first error; the connection is not used again then.
  */
 export async function inTransaction<T>(
   pool: pg.Pool,
-  begin: string,
   work: (client: pg.PoolClient) => Promise<T>,
 ): Promise<T> {
   const client = await pool.connect();
@@ -18,7 +17,6 @@ export async function inTransaction<T>(
   };
   client.on('error', onError);
   try {
-    await client.query(begin);
     const result = await work(client);
     await client.query('commit');
     return result;
