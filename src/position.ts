@@ -99,8 +99,12 @@ export function withCommit(position: Position, xid: bigint, parts = 1): Position
 
 /** The position after a read has come to an id. */
 export function withReading(position: Position, reading: Reading): Position {
-  const others = position.readings.filter(({ id }) => id > reading.id);
-  return { ...position, readings: [...others, reading], partial: null };
+  const { snapshot, delivered, readings } = position;
+  const [first] = readings;
+  // Mostly it is the only one, which goes on.
+  const goesOn = first === undefined || (readings.length === 1 && first.id <= reading.id);
+  const all = goesOn ? [reading] : [...readings.filter(({ id }) => id > reading.id), reading];
+  return { snapshot, delivered, readings: all, partial: null };
 }
 
 /** The position in the middle of a large commit; null: not in one. */

@@ -64,7 +64,8 @@ function spellShort(snapshot: Snapshot): string {
       inProgress.map((xid) => [xid, 1] as const),
       xmin,
     );
-    text = `${xmin.toString(36)}_${(xmax - xmin).toString(36)}_${atUs.toString(36)}_${open}`;
+    // Joined, it is one piece, and so are not the many texts that hold it.
+    text = [xmin.toString(36), (xmax - xmin).toString(36), atUs.toString(36), open].join('_');
     spelled.set(snapshot, text);
   }
   return text;
@@ -89,6 +90,7 @@ function badCursor(): ProtocolError {
 /** A snapshot, and what is beyond it: mostly one more than there was the last time, after all others. */
 function spellBeyond({ snapshot, delivered }: Position): string {
   const { trail, size } = delivered;
+  if (size === 0) return `${spellShort(snapshot)}.`;
   const before = trail?.spelled;
   if (before?.snapshot === snapshot) {
     const added = before.size === size - 1 ? trail?.entries[size - 1] : undefined;
