@@ -5,7 +5,7 @@
  * exactly what the position lacks of what was handed on; or that it says that it cannot tell.
  */
 import type { Page } from './commit.ts';
-import { readCursor } from './position/cursor.ts';
+import { isInRead, readCursor } from './position/cursor.ts';
 import { contains, type Position, partsIn } from './position.ts';
 
 /** A commit in the ring. */
@@ -49,7 +49,7 @@ interface Entry {
   readonly pages: Page[];
   /** The highest xid up to and with this entry. */
   readonly highest: bigint;
-  /** The cursors of positions that lack this entry and all that follow, and nothing else. */
+  /** The cursors of positions that lack this entry and all that follow, and nothing else; not those within a read. */
   readonly cursors: readonly string[];
   bytes: number;
 }
@@ -62,6 +62,7 @@ interface Marked {
 
 /** How many spellings of one position are known: without commits it is spelled anew by each read. */
 const MAX_SPELLINGS = 100;
+const NO_CURSORS: readonly string[] = [];
 /** What a change, a page and a cursor cost beside their text, about. */
 const OVERHEAD_BYTES = 200;
 
@@ -76,7 +77,7 @@ export function createRing(maxBytes: number): Ring {
   let skipping = false;
   /** The cursor of whoever has got all that is gone. */
   let floor: Marked | null = null;
-  /** By cursor, the number of the first entry that it lacks. */
+  /** By cursor, the number of the first entry that it lacks. Those within a read, of which there are many, are found by id. */
   const numbers = new Map<string, number>();
   /** Cursors that lack nothing. */
   let latest: string[] = [];
@@ -149,7 +150,30 @@ export function createRing(maxBytes: number): Ring {
     return { commits: commits.reverse(), exact: false, exactFrom };
   }
 
-  function open({ xid, id, parts, skipParts }: Page): Entry {
+  /** The number of the first entry that a cursor lacks, of a position that the feed was once at. */
+  function numberOf(cursor: string, position: Position): number | undefined {
+    const number = cursor === floor?.cursor ? first : numbers.get(cursor);
+    const reading = position.readings.at(-1);
+    if (number !== undefined || reading === undefined) return number;
+    const place = placeOf(reading.id);
+    return entries[place]?.pages.at(-1)?.cursor === cursor ? first + place + 1 - head : undefined;
+  }
+
+  /** Where an id is. Within a read they ascend; else they may not, and it may be elsewhere. */
+  function placeOf(id: bigint): number {
+    let low = head;
+    let high = entries.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const entry = entries[middle];
+      if (entry !== undefined && entry.id < id) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  function open(page: Page): Entry {
+    const { xid, id, parts, skipParts } = page;
     const before = entries.at(-1)?.highest ?? 0n;
     const entry: Entry = {
       xid,
@@ -158,10 +182,10 @@ export function createRing(maxBytes: number): Ring {
       skipParts,
       pages: [],
       highest: xid > before ? xid : before,
-      cursors: latest,
+      cursors: latest.length === 0 ? NO_CURSORS : latest,
       bytes: 0,
     };
-    latest = [];
+    if (latest.length > 0) latest = [];
     entries.push(entry);
     return entry;
   }
@@ -178,7 +202,7 @@ export function createRing(maxBytes: number): Ring {
       if (page.first) skipping = false;
       const entry = skipping ? undefined : page.first ? open(page) : entries.at(-1);
       if (entry !== undefined) {
-        let size = OVERHEAD_BYTES;
+        let size = page.cursor.length + OVERHEAD_BYTES;
         for (const { wire } of page.changes) size += wire.length + OVERHEAD_BYTES;
         if (page.message !== null) size += page.message.wire.length + OVERHEAD_BYTES;
         entry.pages.push(page);
@@ -190,10 +214,11 @@ export function createRing(maxBytes: number): Ring {
       }
       if (!page.last) return;
       if (skipping || entry === undefined) restart(page.cursor);
+      else if (isInRead(page.cursor)) newest = { cursor: page.cursor, position: null };
       else mark(page.cursor);
     },
     missing(cursor, position) {
-      const number = numbers.get(cursor);
+      const number = numberOf(cursor, position);
       if (number !== undefined) {
         return { commits: present(entries.slice(head + number - first)), exact: true, exactFrom: 0 };
       }

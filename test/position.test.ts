@@ -1,7 +1,7 @@
 /** Positions against a model that knows each transaction, and cursors, well made and not. */
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { readCursor, spellCursor } from '../src/position/cursor.ts';
+import { isInRead, readCursor, spellCursor } from '../src/position/cursor.ts';
 import {
   contains,
   includes,
@@ -215,7 +215,9 @@ describe('a cursor', () => {
     fc.assert(
       fc.property(steps, (all) => {
         for (const { known } of play(all).moments) {
-          const { position, ...read } = readCursor(spellCursor('ab12', known.position));
+          const cursor = spellCursor('ab12', known.position);
+          expect(isInRead(cursor)).toBe(known.position.readings.length > 0);
+          const { position, ...read } = readCursor(cursor);
           expect({ ...read, ...comparable(position) }).toEqual({
             stream: 'ab12',
             ...comparable(known.position),
@@ -224,6 +226,16 @@ describe('a cursor', () => {
       }),
       { numRuns: 200 },
     );
+  });
+
+  it('says whether it is within a read, whatever digits it has', () => {
+    const snapshot = parseSnapshot('27:27:', 27n);
+    const delivered = new Map([[54n, 1]]);
+    const position: Position = { ...positionAt(snapshot), delivered };
+    expect(spellCursor('r1', position)).toBe('r1.r_0_r_.r');
+    expect(isInRead(spellCursor('r1', position))).toBe(false);
+    expect(isInRead(spellCursor('r1', positionAt(snapshot)))).toBe(false);
+    expect(isInRead(spellCursor('r1', withReading(position, { snapshot, id: 27n })))).toBe(true);
   });
 
   it('is short where many commits came in a row', () => {

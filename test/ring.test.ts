@@ -187,6 +187,33 @@ describe('the ring', () => {
     expect(ring.missing(spell(latest), latest)).toEqual({ commits: [], exact: true, exactFrom: 0 });
   });
 
+  it('knows each of its own cursors, also within what was read, as far as it reaches back', () => {
+    const ring = createRing(100_000);
+    const start = positionAt(parseSnapshot('10:10:', 1n));
+    const seen = parseSnapshot('2000:2000:', 2n);
+    const read: Position[] = [];
+    ring.restart(spell(start));
+    for (let id = 10n; id < 1_000n; id++) {
+      const position = withReading(start, { snapshot: seen, id });
+      read.push(position);
+      ring.add(pageOf({ xid: id, id, cursor: spell(position) }, 1, 500));
+    }
+    ring.mark(spell(positionAt(seen)));
+    const reach = read.findLastIndex((position) => ring.missing(spell(position), position) === null);
+    expect(reach).toBeGreaterThan(800);
+    for (const [n, position] of read.entries()) {
+      if (n <= reach) continue;
+      const missing = ring.missing(spell(position), position);
+      expect(missing?.commits.map(({ id }) => id)).toEqual(
+        read.slice(n + 1).map(({ readings: [at] }) => at?.id),
+      );
+      expect(missing).toMatchObject({ exact: true, exactFrom: 0 });
+    }
+    // One that another instance was at.
+    const other = withReading(start, { snapshot: parseSnapshot('2001:2001:', 2n), id: 990n });
+    expect(ring.missing(spell(other), other)?.exact).toBe(false);
+  });
+
   it('knows where its cursors hold for a position of another instance, also in what was read', () => {
     const ring = createRing(10_000_000);
     const start = positionAt(parseSnapshot('10:10:', 1n));

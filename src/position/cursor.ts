@@ -112,6 +112,13 @@ export function spellCursor(stream: string, position: Position): string {
   return text;
 }
 
+/** Whether it is the cursor of a position within a read. */
+export function isInRead(cursor: string): boolean {
+  const afterStream = cursor.indexOf('.');
+  const afterSnapshot = cursor.indexOf('.', afterStream + 1);
+  return cursor.startsWith('.r', cursor.indexOf('.', afterSnapshot + 1));
+}
+
 /** Reads a cursor. Throws `bad_cursor` when it is none. */
 export function readCursor(cursor: string): { stream: string; position: Position } {
   const [stream, short, list, ...rest] = cursor.split('.');
