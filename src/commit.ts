@@ -70,6 +70,8 @@ const OPERATIONS: Readonly<Record<string, Op>> = { i: 'insert', u: 'update', d: 
  * their tickets. Throws on anything else: the log is ours alone.
  */
 export function readLines(body: string): Lines {
+  const change = onlyChange(body);
+  if (change !== null) return { lines: change, changes: change, watchingChanged: false, announced: NOTHING };
   const changes: TableChange[] = [];
   /** From the first message on. */
   let mixed: Line[] | null = null;
@@ -91,8 +93,7 @@ export function readLines(body: string): Lines {
       if (line.op === 'message') mixed ??= [...changes];
       if (mixed !== null) mixed.push(line);
       else if (line.op !== 'message') changes.push(line);
-      // One line alone, as mostly, is in order.
-      const ticket = end - start === body.length - 1 ? last : Number(body.slice(start, space));
+      const ticket = Number(body.slice(start, space));
       tickets.push(ticket);
       if (ticket < last) sorted = false;
       last = ticket;
@@ -104,6 +105,17 @@ export function readLines(body: string): Lines {
   }
   const ordered = sorted ? changes : inOrder(changes, tickets);
   return { lines: ordered, changes: ordered, watchingChanged, announced };
+}
+
+const NOTHING: readonly string[] = [];
+
+/** The change that a body consists of, as mostly; null where there is more, or else. */
+function onlyChange(body: string): readonly [TableChange] | null {
+  const end = body.length - 1;
+  const space = body.indexOf(' ');
+  if (space < 0 || body.indexOf('\n') !== end) return null;
+  const line = lineAt(body, space + 1, end);
+  return line.op === 'message' || line.op === 'watching' || line.op === 'announced' ? null : [line];
 }
 
 function cutShort(): Error {

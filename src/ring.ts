@@ -180,7 +180,7 @@ export function createRing(maxBytes: number): Ring {
       id,
       parts,
       skipParts,
-      pages: [],
+      pages: [page],
       highest: xid > before ? xid : before,
       cursors: latest.length === 0 ? NO_CURSORS : latest,
       bytes: 0,
@@ -202,10 +202,10 @@ export function createRing(maxBytes: number): Ring {
       if (page.first) skipping = false;
       const entry = skipping ? undefined : page.first ? open(page) : entries.at(-1);
       if (entry !== undefined) {
+        if (!page.first) entry.pages.push(page);
         let size = page.cursor.length + OVERHEAD_BYTES;
         for (const { wire } of page.changes) size += wire.length + OVERHEAD_BYTES;
         if (page.message !== null) size += page.message.wire.length + OVERHEAD_BYTES;
-        entry.pages.push(page);
         entry.bytes += size;
         bytes += size;
         while (bytes > maxBytes && entries.length - head > 1) dropOldest();
