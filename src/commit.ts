@@ -146,8 +146,9 @@ function lineAt(body: string, from: number, end: number): Said {
   return changeOf(head, rest);
 }
 
+/** Its text is joined, into one piece: added up, it would keep all of the body for as long as it is kept. */
 function changeOf({ relation, table, op, wire }: Head, rest: string): TableChange {
-  return { relation, table, op, wire: rest === '' ? `${wire}}` : `${wire},${rest}}` };
+  return { relation, table, op, wire: [wire, rest === '' ? '' : ',', rest, '}'].join('') };
 }
 
 function otherOf(text: string, rest: string): Said {

@@ -98,8 +98,8 @@ const IN_UTC = '2026-11-24T08:05:03.000001+00:00';
 
 /** A time as `to_json` writes it, with whatever offset its session has, in RFC 3339 and UTC, to the microsecond. */
 export function utc(at: string): string {
-  // As most sessions have it.
-  if (at.length === IN_UTC.length && at.endsWith('+00:00')) return `${at.slice(0, -6)}Z`;
+  // As most sessions have it. Joined, since added up it would keep the line that it is of.
+  if (at.length === IN_UTC.length && at.endsWith('+00:00')) return [at.slice(0, -6), 'Z'].join('');
   const match = /^(.{19})(?:\.(\d+))?(Z|[+-]\d\d(?::?\d\d)?(?::?\d\d)?)$/.exec(at);
   if (!match) return at;
   const [, seconds = '', fraction = '', offset = 'Z'] = match;
