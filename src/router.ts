@@ -10,6 +10,7 @@
 import type { Line, Message, Page } from './commit.ts';
 import type { Observe } from './observation.ts';
 import { encodeChange, encodeMessage } from './protocol.ts';
+import { createPublished } from './router/published.ts';
 import { type Route, routeOf, type Target, wireFor } from './router/route.ts';
 import { TableIndex } from './router/table-index.ts';
 import type { Topic } from './topic.ts';
@@ -76,9 +77,7 @@ export function createRouter(options: RouterOptions): Router {
   let lookAgain = false;
   // The cursor before the page to come; where none has come yet, the one that the first topic began at.
   let previous: string | undefined;
-  /** Those of the page under way. */
-  let frames: string[] = [];
-  let bytes = 0;
+  const published = createPublished({ observe, afterwards });
   /** The topics that the page under way has something for, and what its change under way calls the table. */
   let touched: Route[] = [];
   let called = '';
@@ -103,13 +102,7 @@ export function createRouter(options: RouterOptions): Router {
 
   function put(topic: Topic, frame: string): void {
     publish(topic, frame);
-    frames.push(frame);
-  }
-
-  function count(published: readonly string[]): void {
-    const before = bytes;
-    for (const frame of published) bytes += Buffer.byteLength(frame);
-    observe({ type: 'frame.published', frames: published.length, bytes: bytes - before });
+    published.add(frame);
   }
 
   /** Changes that came before a message are sent before it, even where it is not known whether more follow. */
@@ -164,7 +157,7 @@ export function createRouter(options: RouterOptions): Router {
       return settled;
     },
     get bytes() {
-      return bytes;
+      return published.bytes;
     },
     add(topic, target) {
       if (routes.has(topic)) throw new Error(`the topic ${topic} is routed already`);
@@ -212,11 +205,7 @@ export function createRouter(options: RouterOptions): Router {
       if (page.message !== null) emitMessage(page.message, page);
       previous = page.cursor;
       settled = page.last;
-      if (frames.length > 0) {
-        const published = frames;
-        frames = [];
-        afterwards(() => count(published));
-      }
+      published.tell();
       if (lookAgain) onStale?.();
       lookAgain = false;
     },

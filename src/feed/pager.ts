@@ -5,12 +5,12 @@
  * that a commit broken off in the middle goes on where it was; and that it holds two pages at the most.
  */
 import { type Lines, linesIn, type Page, readLines, type TableChange } from '../commit.ts';
-import { type Observe, reasonOf } from '../observation.ts';
+import { type ObservationOf, type Observe, reasonOf } from '../observation.ts';
 import { type Position, withPartial } from '../position.ts';
 import type { LoggedCommit } from '../postgres/log.ts';
 import type { Bookmark } from './bookmark.ts';
 import type { NotifiedCommit } from './notification.ts';
-import { type Commit, pagesIn, pagesOf, type RawPage, utc } from './pages.ts';
+import { type Commit, msOf, pagesIn, pagesOf, type RawPage, utc } from './pages.ts';
 
 /** The position once a commit was handed on as a whole. */
 export type Whole = (base: Position) => Position;
@@ -39,14 +39,31 @@ export interface PagerOptions {
   now: () => number;
 }
 
+type Source = ObservationOf<'feed.commit'>['source'];
+
+/** A commit that was handed on and not told of yet. */
+interface HandedOn {
+  readonly xid: bigint;
+  readonly at: string;
+  readonly source: Source;
+  readonly changes: number;
+  readonly handedOnMs: number;
+}
+
 export function createPager(options: PagerOptions): Pager {
   const { place, onPage, onWatchingChanged, onAnnounced, observe, afterwards, now } = options;
+  let untold: HandedOn[] = [];
 
-  function report(xid: bigint, at: string, source: 'inline' | 'read', changes: number): void {
-    const handedOnMs = now();
-    afterwards(() =>
-      observe({ type: 'feed.commit', xid, source, changes, lagMs: handedOnMs - Date.parse(at) }),
-    );
+  function report(xid: bigint, at: string, source: Source, changes: number): void {
+    // A read brings many.
+    if (untold.push({ xid, at, source, changes, handedOnMs: now() }) === 1) afterwards(tell);
+  }
+
+  function tell(): void {
+    const told = untold;
+    untold = [];
+    for (const { xid, at, source, changes, handedOnMs } of told)
+      observe({ type: 'feed.commit', xid, source, changes, lagMs: handedOnMs - msOf(at) });
   }
 
   /** Moves along, and hands on what is after the first `known` lines of it. */
@@ -79,7 +96,7 @@ export function createPager(options: PagerOptions): Pager {
     { xid, id, at, parts, skipParts }: Commit,
     changes: readonly TableChange[],
     { announced, watchingChanged }: Lines,
-    source: 'inline' | 'read',
+    source: Source,
     whole: Whole,
   ): void | Promise<void> {
     place.moveTo(whole(place.position()));
@@ -103,11 +120,7 @@ export function createPager(options: PagerOptions): Pager {
   }
 
   /** In this turn. */
-  function handOnPages(
-    pages: readonly RawPage[],
-    source: 'inline' | 'read',
-    whole: Whole,
-  ): void | Promise<void> {
+  function handOnPages(pages: readonly RawPage[], source: Source, whole: Whole): void | Promise<void> {
     const base = place.position();
     let count = 0;
     for (const page of pages) {
@@ -176,6 +189,7 @@ export function createRecaller({
   onPage,
   now,
 }: Pick<PagerOptions, 'place' | 'onPage' | 'now'>): Pager {
-  const nothing = { onWatchingChanged: async () => {}, onAnnounced() {}, observe() {}, afterwards() {} };
+  const afterwards = (work: () => void) => work();
+  const nothing = { onWatchingChanged: async () => {}, onAnnounced() {}, observe() {}, afterwards };
   return createPager({ ...nothing, place, onPage, now });
 }

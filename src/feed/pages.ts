@@ -108,3 +108,18 @@ export function utc(at: string): string {
   const whole = isUtc ? seconds : new Date(`${seconds}${zone}`).toISOString().slice(0, 19);
   return `${whole}.${fraction.padEnd(6, '0')}Z`;
 }
+
+const SECONDS = '2026-11-24T08:05:03'.length;
+const MS = SECONDS + '.000'.length;
+/** Many commits are of one second. */
+let second = { text: '', ms: 0 };
+
+/** Milliseconds since the epoch of what `utc` gives. */
+export function msOf(at: string): number {
+  if (!at.endsWith('Z') || at.charAt(SECONDS) !== '.') return Date.parse(at);
+  if (!at.startsWith(second.text) || second.text === '') {
+    const text = at.slice(0, SECONDS);
+    second = { text, ms: Date.parse(`${text}Z`) };
+  }
+  return second.ms + Number(at.slice(SECONDS + 1, MS));
+}
