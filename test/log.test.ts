@@ -86,7 +86,7 @@ it('gives a transaction of several parts once, by its last', async () => {
   expect(read).toEqual([3]);
 });
 
-it('asks twice for what is little, and reads anew where the moment changes what it reads from', async () => {
+it('asks once for what is little, and reads anew where the moment changes what it reads from', async () => {
   const reader = createLogReader(pool);
   const moment = () =>
     reader.read(
@@ -117,10 +117,52 @@ it('asks twice for what is little, and reads anew where the moment changes what 
     return [read, queries.mock.calls.length];
   }
 
+  // Nothing is known of how much it will be.
   expect(await readFrom(before, before)).toEqual([['7', '8'], 2]);
+  expect(await readFrom(before, before)).toEqual([['7', '8'], 1]);
   expect(await readFrom(before, between)).toEqual([['8'], 3]);
-  expect(await readFrom(between, before)).toEqual([['7', '8'], 3]);
+  expect(await readFrom(before, between)).toEqual([['8'], 1 + 2]);
+  expect(await readFrom(between, before)).toEqual([['7', '8'], 1 + 2]);
   queries.mockRestore();
+});
+
+it('reads many commits, and a large one, once each, also after reads of few', async () => {
+  const reader = createLogReader(pool);
+  let here = await reader.read(
+    () => null,
+    () => false,
+    () => true,
+  );
+  async function next(): Promise<number[]> {
+    const lengths: number[] = [];
+    here = await reader.read(
+      () => ({ position: positionAt(here), first: [] }),
+      () => true,
+      async ({ bodies }) => {
+        let lines = 0;
+        for await (const body of bodies()) lines += body.split('\n').length - 1;
+        lengths.push(lines);
+        return true;
+      },
+    );
+    return lengths;
+  }
+
+  for (let round = 0; round < 2; round++) {
+    for (let few = 0; few < 2; few++) {
+      await pool.query('insert into item (n) values (1)');
+      expect(await next()).toEqual([1]);
+    }
+    await pool.query(
+      'do $$ begin for n in 1 .. 450 loop insert into item (n) values (n); commit; end loop; end $$',
+    );
+    expect(await next()).toEqual(Array(450).fill(1));
+    expect(await next()).toEqual([]);
+    await pool.query('insert into item (n) values (1)');
+    await pool.query('insert into item (n) select generate_series(1, 20000)');
+    await pool.query('insert into item (n) values (1)');
+    expect(await next()).toEqual([1, 20_000, 1]);
+  }
 });
 
 it('says what to do where nothing is installed', async () => {

@@ -1,7 +1,7 @@
 /** The bookmark: the position of the feed, in which stream it is, and how its cursor is spelled. */
 import { spellCursor } from '../position/cursor.ts';
 import { cutAt, isPruned, type Position, positionAt, type Snapshot } from '../position.ts';
-import type { ReadStart } from '../postgres/log.ts';
+import type { ReadStart } from '../postgres/read-start.ts';
 import { withoutReused } from './restart.ts';
 
 export interface Bookmark {

@@ -5,7 +5,7 @@
  * it is up again. A snapshot from before took those for over: a position with it would lack what commits under them.
  */
 import { cutAt, type Position, type Reading, type Snapshot } from '../position.ts';
-import type { ReadStart } from '../postgres/log.ts';
+import type { ReadStart } from '../postgres/read-start.ts';
 
 /** The position, freed from ids that a crashed server has given anew since. */
 export async function withoutReused(

@@ -6,9 +6,10 @@
  * commit is streamed from its chunks.
  */
 import type pg from 'pg';
-import { type Position, partsIn, type Snapshot, spellSnapshot } from '../position.ts';
+import { type Position, partsIn, type Snapshot } from '../position.ts';
 import { linesOf, MOMENT, type Moment, momentIn } from './moment.ts';
-import { inTransaction } from './transaction.ts';
+import { type ReadStart, startOf } from './read-start.ts';
+import { inTransaction, onConnection } from './transaction.ts';
 
 /** A commit as the log holds it. */
 export interface LoggedCommit {
@@ -26,13 +27,6 @@ export interface LoggedCommit {
   bodies(): AsyncIterable<string>;
 }
 
-export interface ReadStart extends Moment {
-  /** Where ids that a snapshot took for over have been given anew; null where none has. */
-  reusedFrom(snapshot: Snapshot): Promise<bigint | null>;
-  /** Of the latest commits the first, backwards, that is too far back or too large to be recalled; null where none is. */
-  tooFar(): Promise<bigint | null>;
-}
-
 /** Where a read begins. */
 export interface ReadFrom {
   readonly position: Position;
@@ -45,14 +39,13 @@ export interface LogReader {
    * Reads what is missing from a position, null for nothing at all. `begin` gets the snapshot first and says whether
    * to go on; `each` gets the commits in order, and says so too. Resolves with the snapshot. Rejects with the
    * database's error; what was handed on before stands. `from` is asked before `begin`, so that the first commits come
-   * with the snapshot, and after it: where it says something else then, they are read anew.
+   * with the snapshot, and after it: where it says something else then, they are read anew, and with a later snapshot
+   * `begin` may be called again.
    */
-  read(
-    from: () => ReadFrom | null,
-    begin: (start: ReadStart) => boolean | Promise<boolean>,
-    each: TakeCommit,
-  ): Promise<Snapshot>;
+  read(from: () => ReadFrom | null, begin: Begin, each: TakeCommit): Promise<Snapshot>;
 }
+
+export type Begin = (start: ReadStart) => boolean | Promise<boolean>;
 
 /** Takes a commit; says whether to go on. What is taken in this turn need not be waited for. */
 export type TakeCommit = (commit: LoggedCommit, snapshot: Snapshot) => boolean | Promise<boolean>;
@@ -65,21 +58,6 @@ const BEGIN = `begin isolation level repeatable read read only;
   set local enable_seqscan = off;
   lock table rowcast.log, rowcast.chunk, rowcast.install in access share mode`;
 
-/** The first commit of an id that a snapshot took for over before it was given anew. Few ids are: those not flushed. */
-const REUSED = `select l.xid::text from rowcast.log l
-   where l.xid >= $1::xid8 and l.xid < $2::xid8 and pg_visible_in_snapshot(l.xid, $3::pg_snapshot)
-     and l.at > timestamptz 'epoch' + $4::bigint * interval '1 microsecond'
-   order by l.xid limit 1`;
-const REUSED_IDS = 100_000n;
-
-/** From the latest commit back, the first that is large, long ago, or after so many others. */
-const TOO_FAR = `select l.xid::text from (
-    select xid, at, sum(octet_length(body)) over latest_first as bytes, chunks > 0 as large, row_number() over latest_first as place
-      from (select xid, id, at, chunks, body from rowcast.log order by xid desc, id desc limit 5000) last
-    window latest_first as (order by xid desc, id desc)) l
-   where l.large or l.bytes > ${8 * 1024 * 1024} or l.at < clock_timestamp() - interval '1 minute' or l.place = 5000
-   order by l.xid desc limit 1`;
-
 const PAGE_ROWS = 200;
 const NEXT = `fetch ${PAGE_ROWS} from commits`;
 
@@ -87,7 +65,8 @@ const NEXT = `fetch ${PAGE_ROWS} from commits`;
  * The first commits that a position lacks, `xid id part at` and below that the body of a small one. Two index scans:
  * what began after the snapshot, and what was open in it. One row a commit, its last.
  */
-function commitsFrom({ position: { snapshot, delivered }, first }: ReadFrom): string {
+function commitsFrom({ position, first }: ReadFrom): string {
+  const { snapshot, delivered } = position;
   const beyond = Array.from(delivered, ([xid]) => xid);
   return `declare commits no scroll cursor for
   select concat(l.xid, ' ', l.id, ' ', l.part, ' ', to_json(l.at)#>>'{}',
@@ -115,29 +94,16 @@ const PARTS = `declare pieces no scroll cursor for
     select split_part(body, ' ', 1)::bigint, id, body from rowcast.log where xid = $1::xid8 and part >= $2 and body <> '') all_parts
    order by ticket, id`;
 
+/** Whether a commit's body is to be had elsewhere. */
+const isLarge = (line: string) => !line.includes('\n');
+
 const CHUNK_ROWS = 16;
-
-async function reusedFrom(client: pg.ClientBase, seen: Snapshot): Promise<bigint | null> {
-  const from = seen.xmax > REUSED_IDS ? seen.xmax - REUSED_IDS : 0n;
-  const { rows } = await client.query<{ xid: string }>(REUSED, [
-    from.toString(),
-    seen.xmax.toString(),
-    spellSnapshot(seen),
-    seen.atUs.toString(),
-  ]);
-  return xidIn(rows);
-}
-
-async function tooFar(client: pg.ClientBase): Promise<bigint | null> {
-  return xidIn((await client.query<{ xid: string }>(TOO_FAR)).rows);
-}
-
-function xidIn([row]: readonly { xid: string }[]): bigint | null {
-  return row === undefined ? null : BigInt(row.xid);
-}
 
 /** Reads with connections of a pool, one for each read while it lasts. */
 export function createLogReader(pool: pg.Pool): LogReader {
+  /** The last read was one of few commits, and small: so will be the next. */
+  let isLittle = false;
+
   async function* largeBodies(client: pg.PoolClient, xid: string, from: number, last: number) {
     await client.query(from < last ? PARTS : CHUNKS, [xid, from]);
     for (;;) {
@@ -155,41 +121,62 @@ export function createLogReader(pool: pg.Pool): LogReader {
     yield body;
   }
 
-  async function readAll(
-    client: pg.PoolClient,
-    from: () => ReadFrom | null,
-    begin: (start: ReadStart) => boolean | Promise<boolean>,
-    each: TakeCommit,
-  ): Promise<Snapshot> {
+  /**
+   * All of it in one message, and so in one transaction, as mostly. Null, with nothing handed on, where it is more than
+   * a page or large, or where the moment changes what it is read from.
+   */
+  async function readAtOnce(from: () => ReadFrom | null, begin: Begin, each: TakeCommit) {
+    const ahead = from();
+    if (ahead === null) return null;
+    const asked = commitsFrom(ahead);
+    const text = `${BEGIN}; ${MOMENT}; ${asked}; commit`;
+    const [seen, ...lines] = await onConnection(pool, (client) => linesOf(client, text));
+    if (lines.length === PAGE_ROWS || lines.some(isLarge)) return null;
+    const moment = momentIn(seen);
+    const goesOn = await begin(startOf(moment, pool));
+    const where = from();
+    if (!goesOn || where === null) return moment.snapshot;
+    if (commitsFrom(where) !== asked) return null;
+    await handOn(lines, where, moment, each, null);
+    return moment.snapshot;
+  }
+
+  async function readAll(client: pg.PoolClient, from: () => ReadFrom | null, begin: Begin, each: TakeCommit) {
     const ahead = from();
     const asked = ahead && commitsFrom(ahead);
     const [seen, ...found] = await linesOf(client, `${BEGIN}; ${MOMENT}; ${asked ?? ''}`);
     const moment = momentIn(seen);
-    const { snapshot } = moment;
-    const goesOn = await begin({
-      ...moment,
-      reusedFrom: (before) => reusedFrom(client, before),
-      tooFar: () => tooFar(client),
-    });
+    const goesOn = await begin(startOf(moment, client));
     const where = from();
-    if (!goesOn || where === null) return snapshot;
+    if (!goesOn || where === null) return moment.snapshot;
     const wanted = commitsFrom(where);
     let lines = found;
     if (wanted !== asked) lines = await linesOf(client, asked === null ? wanted : `close commits; ${wanted}`);
-    for (;;) {
-      for (const line of lines) {
-        const commit = commitIn(client, line, where.position);
-        if (commit === null) continue;
-        const taken = each(commit, snapshot);
-        if (!(typeof taken === 'boolean' ? taken : await taken)) return snapshot;
-      }
-      if (lines.length < PAGE_ROWS) return snapshot;
+    isLittle = lines.length < PAGE_ROWS && !lines.some(isLarge);
+    while ((await handOn(lines, where, moment, each, client)) && lines.length === PAGE_ROWS)
       lines = await linesOf(client, NEXT);
-    }
+    return moment.snapshot;
   }
 
-  /** Null where the position has all of it. */
-  function commitIn(client: pg.PoolClient, line: string, position: Position): LoggedCommit | null {
+  /** False where whoever takes them has enough. */
+  async function handOn(
+    lines: readonly string[],
+    { position }: ReadFrom,
+    { snapshot }: Moment,
+    each: TakeCommit,
+    client: pg.PoolClient | null,
+  ): Promise<boolean> {
+    for (const line of lines) {
+      const commit = commitIn(client, line, position);
+      if (commit === null) continue;
+      const taken = each(commit, snapshot);
+      if (!(typeof taken === 'boolean' ? taken : await taken)) return false;
+    }
+    return true;
+  }
+
+  /** Null where the position has all of it. Without a client it is a small one. */
+  function commitIn(client: pg.PoolClient | null, line: string, position: Position): LoggedCommit | null {
     const end = line.indexOf('\n');
     const body = end < 0 ? null : line.slice(end + 1);
     const [spelled = '', place = '', last = '', at = ''] = (end < 0 ? line : line.slice(0, end)).split(' ');
@@ -198,11 +185,19 @@ export function createLogReader(pool: pg.Pool): LogReader {
     const part = Number(last);
     const skipParts = partsIn(position, xid, id);
     if (skipParts > part) return null;
-    const bodies = () => (body === null ? largeBodies(client, spelled, skipParts, part) : single(body));
+    const bodies = () =>
+      client !== null && body === null ? largeBodies(client, spelled, skipParts, part) : single(body ?? '');
     return { xid, id, at, parts: part + 1, skipParts, body, bodies };
   }
 
   return {
-    read: (from, begin, each) => inTransaction(pool, (client) => readAll(client, from, begin, each)),
+    async read(from, begin, each) {
+      const wasLittle = isLittle;
+      isLittle = false;
+      const snapshot = wasLittle ? await readAtOnce(from, begin, each) : null;
+      if (snapshot === null) return inTransaction(pool, (client) => readAll(client, from, begin, each));
+      isLittle = true;
+      return snapshot;
+    },
   };
 }

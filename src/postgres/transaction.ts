@@ -5,7 +5,16 @@ import type pg from 'pg';
  * Runs `work`, which begins a transaction with its first query; resolves with what it gives once that is committed.
  * Rejects with the first error; the connection is not used again then.
  */
-export async function inTransaction<T>(
+export function inTransaction<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  return onConnection(pool, async (client) => {
+    const result = await work(client);
+    await client.query('commit');
+    return result;
+  });
+}
+
+/** The same of work that commits by itself, if it begins a transaction. */
+export async function onConnection<T>(
   pool: pg.Pool,
   work: (client: pg.PoolClient) => Promise<T>,
 ): Promise<T> {
@@ -17,9 +26,7 @@ export async function inTransaction<T>(
   };
   client.on('error', onError);
   try {
-    const result = await work(client);
-    await client.query('commit');
-    return result;
+    return await work(client);
   } catch (error) {
     failed ??= error instanceof Error ? error : new Error(String(error));
     throw error;
