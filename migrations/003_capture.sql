@@ -18,6 +18,7 @@
 --   rowcast.row            where that row is, when it was not the quick way that wrote it
 --   rowcast.lines          lines that are not in the log yet
 --   rowcast.part           the part that is open
+--   rowcast.waits          `on`: it may wait, when it ends, for a key that is checked then
 --   rowcast.chunks         how many chunks were written
 --   rowcast.spilled        the highest ticket that can be in a chunk
 --   rowcast.covered        the partitioned tables under way, whose own triggers capture their partitions
@@ -209,6 +210,23 @@ end $$;
 comment on function rowcast.add_lines(bigint, text) is
   'Adds lines of one statement to what the transaction will commit; the first lines open its row of the log.';
 
+-- A deferrable key may let a row in before the one that it replaces is gone, and waits for that at the end: so the order of
+-- the commits is taken after that, however soon it is.
+create or replace function rowcast.waits_at_the_end(relation oid) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select exists (select from pg_index i where i.indrelid = $1 and not i.indimmediate)
+$$;
+comment on function rowcast.waits_at_the_end(oid) is 'Whether a table has a deferrable unique or exclusion constraint.';
+
+create or replace function rowcast.order_at_the_end(relation oid) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if current_setting('rowcast.state', true) in ('open', 'more') and rowcast.waits_at_the_end(relation) then
+    perform set_config('rowcast.state', 'more', true), set_config('rowcast.waits', 'on', true);
+  end if;
+end $$;
+comment on function rowcast.order_at_the_end(oid) is 'Has the transaction''s row of the log completed after its deferred checks, where a table may have it wait for them.';
+
 create or replace function rowcast.write_chunk(ticket bigint, lines text, id bigint default nextval('rowcast.log_id')) returns void
 language plpgsql as $$
 declare
@@ -308,9 +326,21 @@ drop function if exists rowcast.telling(), rowcast.tell(xid8, bigint, text);
 create or replace function rowcast.end_long_transaction(log_row rowcast.log) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  done rowcast.log := rowcast.complete(log_row);
-  told text := set_config('rowcast.state', concat('ended ', done.part), true);
+  done rowcast.log;
+  told text;
 begin
+  if current_setting('rowcast.waits', true) = 'on' then
+    -- What it may wait for was queued after this trigger: it is queued again, behind that.
+    told := concat(set_config('rowcast.waits', '', true), set_config('rowcast.state', 'more', true));
+    delete from rowcast.log l where l.slot = log_row.slot and l.xid = log_row.xid and l.id = log_row.id;
+    insert into rowcast.log values (log_row.*) returning ctid::text into told;
+    if current_setting('rowcast.row', true) <> '' and current_setting('rowcast.state') = 'more' then
+      told := set_config('rowcast.row', told, true);
+    end if;
+    return;
+  end if;
+  done := rowcast.complete(log_row);
+  told := set_config('rowcast.state', concat('ended ', done.part), true);
   if done.part > 0 then
     -- What follows a first part is always told of: the first may have been told before. Equal NOTIFYs of a transaction
     -- are one.
@@ -337,7 +367,7 @@ begin
      and pg_catalog.clock_timestamp() operator(pg_catalog.<) (new.at operator(pg_catalog.+) interval '50 ms')
   then
     null;
-  elsif pg_catalog.concat(pg_catalog.pg_trigger_depth(), pg_catalog.current_setting('rowcast.chunks', true), pg_catalog.current_setting('rowcast.row', true)) operator(pg_catalog.=) '1'
+  elsif pg_catalog.concat(pg_catalog.pg_trigger_depth(), pg_catalog.current_setting('rowcast.chunks', true), pg_catalog.current_setting('rowcast.row', true), pg_catalog.current_setting('rowcast.waits', true)) operator(pg_catalog.=) '1'
     and pg_catalog.current_setting('rowcast.lines', true) operator(pg_catalog.<>) ''
   then
     update rowcast.log l
@@ -464,6 +494,7 @@ begin
       end if;
     end loop;
     done := concat(rowcast.add_lines(ticket, body || lines));
+    done := rowcast.order_at_the_end(tg_relid);
     done := rowcast.unpin(pinned);
   end;
   return new;
@@ -538,6 +569,7 @@ begin
       end if;
     end loop;
     done := concat(rowcast.add_lines(ticket, body || lines));
+    done := rowcast.order_at_the_end(tg_relid);
     done := rowcast.unpin(pinned);
   end;
   return new;
@@ -669,6 +701,7 @@ begin
       perform rowcast.add_lines(ticket, concat(ticket, ' i ', root::oid, ' ', root, E'\t"key":', new_key, ',"new":', new_row, E'\n'));
     end if;
   end if;
+  perform rowcast.order_at_the_end(tg_relid);
   return new;
 end $$;
 comment on function rowcast.capture_row() is 'Trigger after each row written to a partition or child directly: captured as a change of the watched table.';

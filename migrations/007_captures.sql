@@ -29,7 +29,7 @@ comment on column rowcast.relation.written_by is 'What wrote them (rowcast.writi
 -- key cascades to it.
 create or replace function rowcast.likeness(relation oid) returns text
 language sql volatile set search_path = pg_catalog, pg_temp set quote_all_identifiers = off as $$
-  select md5(concat_ws(' ', $1, $1::regclass, (select c.relhassubclass from pg_class c where c.oid = $1),
+  select md5(concat_ws(' ', $1, $1::regclass, (select c.relhassubclass from pg_class c where c.oid = $1), rowcast.waits_at_the_end($1),
                (select string_agg(concat_ws(' ', a.attnum, to_json(a.attname), a.atttypid, a.attnotnull, a.attgenerated), ',' order by a.attnum)
                   from pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped)))
 $$;

@@ -196,6 +196,8 @@ declare
 begin
   if cardinality((rowcast.shape(relation)).keys) > 40 then
     return ''; -- a function takes a hundred arguments
+  elsif operation <> 'delete' and rowcast.waits_at_the_end(relation) then
+    return ''; -- the long way knows what to do then
   end if;
   -- What the table is like is looked at within: as a constant of a plan that is made by a snapshot from before the table was
   -- altered, it would be wrong.

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/glo
 import type pg from 'pg';
 import { type Captured, type Commit, captured } from '../harness/captured.ts';
 import { createDatabase, type Database } from '../harness/database.ts';
+import { until } from '../harness/facts.ts';
 import { startServer } from '../harness/server.ts';
 
 let database: Database;
@@ -116,6 +117,72 @@ describe('transactions', () => {
       Array.from({ length: 20 }, (_, n) => n),
     );
   });
+});
+
+describe('a key that is checked at the end', () => {
+  it.each([
+    ['a row inserted', `insert into late values (1, 'new')`],
+    ['a row whose key is changed', 'update late set id = 1 where id = 2'],
+    ['with others', `insert into notes values (1, 'a'); insert into late values (1, 'new')`],
+  ])('comes after the one that it waited for: %s', async (_, replace) => {
+    const [other, watcher] = [await database.client(), await database.client()];
+    try {
+      await log.writer.query(`create table late (id int primary key deferrable initially deferred, body text);
+        select rowcast.watch('late'); insert into late values (1, 'old'), (2, 'other')`);
+      const commits = await log.of(async () => {
+        // So long that this one gets another id when it ends, and the one that waits for it would keep its own.
+        await log.writer.query('begin; delete from late where id = 1; select pg_sleep(0.06)');
+        const waiting = other.query(replace);
+        await until(
+          async () =>
+            (await watcher.query(`select from pg_locks where locktype = 'transactionid' and not granted`))
+              .rowCount === 1,
+          { what: 'it waits' },
+        );
+        await log.writer.query('commit');
+        await waiting;
+      });
+      expect(commits.map((commit) => brief(commit).at(-1)?.slice(0, 8))).toEqual(['delete 1', 'insert 1']);
+    } finally {
+      await Promise.all([other.end(), watcher.end()]);
+      await log.writer.query('drop table late');
+    }
+  });
+
+  it.each(['read committed', 'repeatable read', 'serializable'])(
+    'has all changes once, in order: %s',
+    async (isolation) => {
+      await log.writer.query(`create table late (id int primary key deferrable initially deferred, body text);
+      select rowcast.watch('late')`);
+      const work = [
+        `insert into late values (1, 'a'), (2, 'b')`,
+        'savepoint s; delete from late; rollback to s',
+        `update late set id = 3 - id`,
+        `insert into notes values (1, 'a')`,
+      ];
+      const fire = 'set constraints all immediate; set constraints all deferred';
+      for (const [way, parts] of [
+        [work, 1],
+        [[fire, ...work], 1],
+        [[...work, fire], 1],
+        [[...work.slice(0, 2), fire, ...work.slice(2)], 2],
+        [['set constraints all immediate', ...work], 3],
+      ] as const) {
+        const [commit, ...more] = await log.of(
+          `begin isolation level ${isolation}; ${way.join('; ')}; commit`,
+        );
+        expect([more, commit?.rows, commit && brief(commit)]).toEqual([
+          [],
+          parts,
+          ['insert 1 a', 'insert 2 b', 'update 2 a', 'update 1 b', 'insert 1 a'],
+        ]);
+        await log.writer.query('truncate late, notes');
+      }
+      const many = await log.of(`insert into late select n, repeat('x', 100) from generate_series(1, 300) n`);
+      expect(many.map(({ changes }) => changes.length)).toEqual([300]);
+      await log.writer.query('drop table late');
+    },
+  );
 });
 
 describe('SET CONSTRAINTS ALL IMMEDIATE in the middle', () => {
