@@ -211,10 +211,9 @@ comment on function rowcast.add_lines(bigint, text) is
   'Adds lines of one statement to what the transaction will commit; the first lines open its row of the log.';
 
 -- A deferrable key may let a row in before the one that it replaces is gone, and waits for that at the end: so the order of
--- the commits is taken after that, however soon it is.
-create or replace function rowcast.waits_at_the_end(relation oid) returns boolean
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select exists (select from pg_index i where i.indrelid = $1 and not i.indimmediate)
+-- the commits is taken after that, however soon it is. Named in full: the planner takes it apart.
+create or replace function rowcast.waits_at_the_end(relation oid) returns boolean language sql stable as $$
+  select exists (select from pg_catalog.pg_index i where i.indrelid operator(pg_catalog.=) $1 and not i.indimmediate)
 $$;
 comment on function rowcast.waits_at_the_end(oid) is 'Whether a table has a deferrable unique or exclusion constraint.';
 
