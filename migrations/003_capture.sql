@@ -6,12 +6,14 @@
 -- row, which fires once, at the end, completes the row and sends one NOTIFY.
 --
 -- A line is `ticket operation oid table TAB rest NEWLINE`: the table by its oid, which stays, and by the name that it
--- has then. A statement's ticket is where the write-ahead log stood when it began; less than that, by how deep it is
--- within others, where nothing had been captured yet. It is captured when it ends, after the statements that its triggers
--- ran, so lines are sorted by ticket when they are read: each row's versions then come in the order in which they were made.
+-- has then. A statement's ticket is where the write-ahead log stood when it began; less than any of those, a thousand for
+-- each level of triggers, where nothing had been captured yet. It is captured when it ends, after the statements that its
+-- triggers ran, so lines are sorted by ticket when they are read: each row's versions then come in the order in which they
+-- were made. Where a row was made after statements within its own, rowcast.placed_lines gives it a ticket between theirs.
 --
 -- The settings, all local to the transaction:
---   rowcast.begun_<depth>_<oid>  the ticket of the last statement on that table that began at that trigger depth
+--   rowcast.running_<depth>_<oid>  the ticket of the last statement on that table that began at that trigger depth; outside
+--                          triggers, those of all that have not ended, the last one's first
 --   rowcast.state          `open`: the transaction has its row of the log, and nothing more; `more`: it has more than
 --                          that, or is not at its first part; `ended N`: that row, part N, was completed; while a
 --                          statement is captured, `openopen` and `ended 0o` say that it has more rows than the first
@@ -21,6 +23,9 @@
 --   rowcast.waits          `on`: it may wait, when it ends, for a key that is checked then
 --   rowcast.chunks         how many chunks were written
 --   rowcast.spilled        the highest ticket that can be in a chunk
+--   rowcast.inner          `on`: what was captured first were statements of triggers alone
+--   rowcast.freed          the highest ticket of a statement within another that deleted rows
+--   rowcast.wrote_within   `on`: a statement within another wrote to a partitioned table, or to a part of one
 --   rowcast.covered        the partitioned tables under way, whose own triggers capture their partitions
 
 begin;
@@ -35,7 +40,13 @@ do $$ begin perform pg_advisory_xact_lock(hashtext('rowcast'), 0); end $$;
 create or replace function rowcast.begin_statement() returns trigger language plpgsql as $$
 begin
   if pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.<>) '' then
-    perform pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), (pg_catalog.pg_current_wal_insert_lsn() operator(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.text, true);
+    declare
+      setting pg_catalog.text := pg_catalog.concat('rowcast.running_', pg_catalog.pg_trigger_depth(), '_', tg_relid);
+      done    pg_catalog.text;
+    begin
+      done := pg_catalog.set_config(setting, pg_catalog.concat(pg_catalog.pg_current_wal_insert_lsn() operator(pg_catalog.-) '0/0'::pg_catalog.pg_lsn, ' ',
+                case when pg_catalog.pg_trigger_depth() operator(pg_catalog.=) 1 then pg_catalog.current_setting(setting, true) end), true);
+    end;
   end if;
   return new;
 end $$;
@@ -43,18 +54,18 @@ comment on function rowcast.begin_statement() is 'Trigger before each statement 
 
 create or replace function rowcast.ticket(depth int, relation oid) returns bigint language plpgsql as $$
 declare
-  setting pg_catalog.text := concat('rowcast.begun_', depth, '_', relation);
-  ticket  pg_catalog.text := current_setting(setting, true);
-  deeper  pg_catalog.text := current_setting(concat('rowcast.begun_', depth + 1, '_', relation), true);
+  setting pg_catalog.text := concat('rowcast.running_', depth, '_', relation);
+  running pg_catalog.text := current_setting(setting, true);
+  deeper  pg_catalog.text := current_setting(concat('rowcast.running_', depth + 1, '_', relation), true);
   done    pg_catalog.text;
 begin
-  -- What a foreign key cascades to begins one deeper than it ends. A statement of a trigger ends where it began: then
-  -- it is marked, so as not to be taken for that.
-  if depth > 1 and ticket <> '' then
-    done := set_config(setting, concat(split_part(ticket, ' ', 1), ' ended'), true);
+  -- What a foreign key cascades to begins one deeper than it ends, so there its ticket stays. A statement of a trigger ends
+  -- where it began: then it is marked, so as not to be taken for that.
+  if running <> '' then
+    done := set_config(setting, case when depth = 1 then substr(running, strpos(running, ' ') + 1) else concat(split_part(running, ' ', 1), ' ended') end, true);
   end if;
-  return coalesce(greatest(nullif(split_part(ticket, ' ', 1), '')::bigint,
-                           case when deeper not like '% ended' then nullif(deeper, '')::bigint end), depth - 1);
+  return coalesce(greatest(nullif(split_part(running, ' ', 1), '')::bigint,
+                           case when deeper not like '% ended' then nullif(split_part(deeper, ' ', 1), '')::bigint end), depth * 1000);
 end $$;
 comment on function rowcast.ticket(int, oid) is 'The ticket of the statement on a table that ends at a trigger depth.';
 
@@ -168,7 +179,173 @@ comment on function rowcast.changed(jsonb, jsonb) is
 
 -- ── From lines to the log ──────────────────────────────────────────────────────────────────────────────────────
 
-create or replace function rowcast.add_lines(ticket bigint, new_lines text) returns void
+create or replace function rowcast.write_chunk(ticket bigint, lines text, id bigint default nextval('rowcast.log_id')) returns void
+language plpgsql as $$
+declare
+  done pg_catalog.text;
+begin
+  insert into rowcast.chunk (slot, id, xid, part, ticket, body)
+    values (rowcast.slot(), id, pg_current_xact_id(), coalesce(nullif(current_setting('rowcast.part', true), '')::int, 0), ticket, lines);
+  done := set_config('rowcast.chunks', (coalesce(nullif(current_setting('rowcast.chunks', true), '')::int, 0) + 1)::text, true);
+end $$;
+comment on function rowcast.write_chunk(bigint, text, bigint) is 'Writes a row of rowcast.chunk.';
+
+create or replace function rowcast.lines_by_ticket(lines text) returns table (ticket bigint, lines text)
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select split_part(l.line, ' ', 1)::bigint, string_agg(concat(l.line, E'\n'), '' order by l.number)
+    from unnest(string_to_array(rtrim($1, E'\n'), E'\n')) with ordinality l (line, number) group by 1 order by 1
+$$;
+comment on function rowcast.lines_by_ticket(text) is 'Lines, those of each ticket together.';
+
+create or replace function rowcast.make_room(ticket bigint) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  spanning rowcast.chunk;
+begin
+  for spanning in
+    select c.* from rowcast.chunk c
+     where c.xid = pg_current_xact_id()
+       and c.ticket = (select max(b.ticket) from rowcast.chunk b where b.xid = pg_current_xact_id() and b.ticket <= $1)
+       and exists (select from rowcast.lines_by_ticket(c.body) l where l.ticket > $1)
+  loop
+    delete from rowcast.chunk c where c.slot = spanning.slot and c.xid = spanning.xid and c.part = spanning.part and c.ticket = spanning.ticket and c.id = spanning.id;
+    perform set_config('rowcast.chunks', (current_setting('rowcast.chunks')::int - 1)::text, true);
+    perform rowcast.write_chunk(l.ticket, l.lines, spanning.id) from rowcast.lines_by_ticket(spanning.body) l;
+  end loop;
+end $$;
+comment on function rowcast.make_room(bigint) is 'Writes the chunk again that has lines of tickets on both sides of one, by ticket.';
+
+create or replace function rowcast.row_before(operation text, change jsonb) returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select case $1 when 'd' then $2 -> 'old' when 'u' then ($2 -> 'new') || ($2 -> 'old') else 'null' end
+$$;
+comment on function rowcast.row_before(text, jsonb) is 'What a row was before a change; JSON''s null where it was not there.';
+
+create or replace function rowcast.has_lines_of(relation oid) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  place tid  := nullif(current_setting('rowcast.row', true), '');
+  name  text := concat(' ', relation, ' ');
+begin
+  return strpos(current_setting('rowcast.lines', true), name) > 0 or current_setting('rowcast.chunks', true) <> ''
+      or place is null and exists (select from rowcast.log l where l.slot = rowcast.slot() and l.xid = pg_current_xact_id() and strpos(l.body, name) > 0)
+      or place is not null and exists (select from rowcast.log l where l.slot = rowcast.slot() and l.ctid = place and l.xid = pg_current_xact_id() and strpos(l.body, name) > 0);
+end $$;
+comment on function rowcast.has_lines_of(oid) is 'Whether the transaction may have changed a table before.';
+
+create or replace function rowcast.holds(relation oid, key jsonb) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  is_there boolean;
+begin
+  if row_security_active(relation) then
+    return null;
+  end if;
+  execute (select format('select exists (select from %s t, jsonb_to_record($1) k (%s) where %s)', relation::regclass,
+                         string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', '),
+                         string_agg(format('t.%1$I = k.%1$I', a.attname), ' and '))
+             from jsonb_object_keys(key) name join pg_attribute a on a.attrelid = relation and a.attname = name)
+     into is_there using key;
+  return is_there;
+exception when insufficient_privilege or undefined_function then
+  return null;
+end $$;
+comment on function rowcast.holds(oid, jsonb) is
+  'Whether a table has a row of that key now; null where rowcast''s owner cannot know: he may not read the table, or its key has no equality that he knows.';
+
+-- A statement that runs within another has begun after it. Most often the rows of the outer one were there before. But a
+-- trigger before a row, or a function that gives its values, may have deleted another row of its key. And where nothing had
+-- been captured when the outer one began, or it has no ticket, being on a part of a table, nothing else says which was first.
+-- So what was done with each key tells: a row's versions follow from each other.
+create or replace function rowcast.placed_lines(ticket bigint, new_lines text, since bigint) returns table (place bigint, lines text)
+language sql set search_path = pg_catalog, pg_temp as $$
+  with pieces (id, body) as (
+    select l.id, l.body from rowcast.log l
+     where l.xid = pg_current_xact_id() and coalesce(current_setting('rowcast.row', true), '') = ''
+    union all
+    select l.id, l.body from rowcast.log l
+     where l.ctid = nullif(current_setting('rowcast.row', true), '')::tid and l.xid = pg_current_xact_id()
+    union all
+    select c.id, c.body from rowcast.chunk c
+     where c.xid = pg_current_xact_id() and c.ticket >= $3 and current_setting('rowcast.chunks', true) <> ''
+    union all
+    select null, current_setting('rowcast.lines', true)
+  ), news as (
+    select n.*, n.change -> 'key' as key, rowcast.row_before(n.op, n.change) as row_before, coalesce(n.change -> 'new', 'null') as row_after
+      from (select l.line, l.number, split_part(l.line, ' ', 2) as op, ('{' || split_part(l.line, E'\t', 2) || '}')::jsonb as change
+              from unnest(string_to_array(rtrim($2, E'\n'), E'\n')) with ordinality l (line, number)) n
+  ), written as (
+    select split_part(l.line, ' ', 1)::bigint as ticket, split_part(l.line, ' ', 2) as op, l.line, p.id, l.number
+      from pieces p, unnest(string_to_array(rtrim(p.body, E'\n'), E'\n')) with ordinality l (line, number)
+     where split_part(l.line, ' ', 3) = split_part($2, ' ', 3) and split_part(l.line, ' ', 1)::bigint >= $3
+  ), versions as (
+    select v.ticket, v.change -> 'key' as key, rowcast.row_before(v.op, v.change) as row_before, coalesce(v.change -> 'new', 'null') as row_after,
+           row_number() over (partition by v.change -> 'key' order by v.ticket, v.id, v.number) as nth
+      from (select w.*, ('{' || split_part(w.line, E'\t', 2) || '}')::jsonb as change from written w) v
+     where v.op <> 't' and v.ticket >= coalesce((select max(w.ticket) from written w where w.op = 't'), 0)
+  ), gaps as ( -- before each version, and after the last
+    select coalesce(before.key, after.key) as key, before.ticket as ticket_before, before.row_after as row_before,
+           after.ticket as ticket_after, after.row_before as row_after, coalesce(before.nth, 0) as nth
+      from versions before full join versions after on after.key = before.key and after.nth = before.nth + 1
+  ), fitting as (
+    select n.number, g.*, count(*) over (partition by n.number) > 1 as is_one_of, n.op
+      from news n join gaps g on g.key = n.key and coalesce(g.row_before = n.row_before, true) and coalesce(g.row_after = n.row_after, true)
+  ), chosen as (
+    select distinct on (f.number) f.*
+      from fitting f
+     order by f.number, coalesce(f.row_before <> f.row_after, false) desc, -- what would not follow otherwise
+           f.is_one_of and f.op = 'i' and f.ticket_after is null and coalesce(rowcast.holds(split_part($2, ' ', 3)::oid, f.key), false) desc,
+           -- Of equal tickets, what has none of its own is around the other; else it came after it.
+           case when $1 < 1000000 then coalesce(f.ticket_before < $1, true) and coalesce(f.ticket_after >= $1, true)
+                else coalesce(f.ticket_before <= $1, true) and coalesce(f.ticket_after > $1, true) end desc, f.nth
+  ), placed as (
+    select n.line, n.number,
+           case when c.number is null then $1
+                when c.ticket_before is null then least($1, c.ticket_after - 1)
+                when c.ticket_after is null and c.ticket_before <= $1 then $1
+                else c.ticket_before + 1 end as place
+      from news n left join chosen c on c.number = n.number
+  )
+  select p.place, string_agg(concat(p.place, substr(p.line, strpos(p.line, ' ')), E'\n'), '' order by p.number) from placed p group by 1 order by 1
+$$;
+comment on function rowcast.placed_lines(bigint, text, bigint) is
+  'The lines of one statement, by the tickets that give each its place among what has been done with its key by statements of tickets since then.';
+
+create or replace function rowcast.add_placed(ticket bigint, new_lines text, since bigint) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  placed record;
+begin
+  for placed in select * from rowcast.placed_lines(ticket, new_lines, since) loop
+    if placed.place <> ticket and current_setting('rowcast.chunks', true) <> '' then
+      perform rowcast.make_room(placed.place);
+    end if;
+    perform rowcast.add_lines(placed.place, placed.lines, false);
+  end loop;
+end $$;
+comment on function rowcast.add_placed(bigint, text, bigint) is 'Adds lines of one statement as rowcast.placed_lines places them.';
+
+create or replace function rowcast.is_around(ticket bigint, relation oid) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if ticket <= nullif(current_setting('rowcast.spilled', true), '')::bigint then
+    perform rowcast.make_room(ticket);
+  end if;
+  if ticket <= nullif(current_setting('rowcast.freed', true), '')::bigint then
+    return true;
+  elsif ticket >= 1000000 or coalesce(current_setting('rowcast.state', true), '') = '' then
+    return false;
+  elsif current_setting('rowcast.inner', true) <> '' then
+    perform set_config('rowcast.inner', '', true);
+    return false;
+  end if;
+  return rowcast.has_lines_of(relation);
+end $$;
+comment on function rowcast.is_around(bigint, oid) is
+  'Whether statements that have been captured already may have run within the one of that ticket on a table, so that each of its rows has to find its place among theirs.';
+
+drop function if exists rowcast.add_lines(bigint, text);
+create or replace function rowcast.add_lines(ticket bigint, new_lines text, is_around boolean default null) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   state text := current_setting('rowcast.state', true);
@@ -179,7 +356,19 @@ declare
 begin
   if new_lines = '' then
     return;
-  elsif state in ('open', 'more') then
+  elsif is_around is null and concat(current_setting('rowcast.freed', true), current_setting('rowcast.spilled', true)) <> '' then
+    is_around := rowcast.is_around(ticket, split_part(new_lines, ' ', 3)::oid);
+  end if;
+  if is_around then
+    perform rowcast.add_placed(ticket, new_lines, case when ticket < 1000000 then 0 else ticket end);
+    return;
+  end if;
+  if split_part(new_lines, ' ', 2) = 'd' then -- deletes come first
+    if pg_trigger_depth() > 1 or concat(current_setting('rowcast.inner', true), current_setting(concat('rowcast.running_1_', split_part(new_lines, ' ', 3)), true)) <> '' then
+      done := set_config('rowcast.freed', greatest(nullif(current_setting('rowcast.freed', true), '')::bigint, ticket)::text, true);
+    end if;
+  end if;
+  if state in ('open', 'more') then
     done := set_config('rowcast.state', 'more', true);
     if ticket <= coalesce(nullif(current_setting('rowcast.spilled', true), '')::bigint, -1) then
       done := concat(rowcast.write_chunk(ticket, new_lines));
@@ -190,6 +379,9 @@ begin
       end if;
     end if;
     return;
+  end if;
+  if coalesce(state, '') = '' and pg_trigger_depth() > 1 then
+    done := set_config('rowcast.inner', 'on', true);
   end if;
   if coalesce(state, '') = '' and current_setting('transaction_isolation') = 'read committed' then
     -- As the quick way writes it: complete() finds it without knowing its place.
@@ -207,8 +399,8 @@ begin
     done := set_config('rowcast.row', place, true);
   end if;
 end $$;
-comment on function rowcast.add_lines(bigint, text) is
-  'Adds lines of one statement to what the transaction will commit; the first lines open its row of the log.';
+comment on function rowcast.add_lines(bigint, text, boolean) is
+  'Adds lines of one statement to what the transaction will commit; the first lines open its row of the log. is_around: what rowcast.is_around said of it; null: a statement that began after something had been captured.';
 
 -- A deferrable key may let a row in before the one that it replaces is gone, and waits for that at the end: so the order of
 -- the commits is taken after that, however soon it is. Named in full: the planner takes it apart.
@@ -226,17 +418,6 @@ begin
 end $$;
 comment on function rowcast.order_at_the_end(oid) is 'Has the transaction''s row of the log completed after its deferred checks, where a table may have it wait for them.';
 
-create or replace function rowcast.write_chunk(ticket bigint, lines text, id bigint default nextval('rowcast.log_id')) returns void
-language plpgsql as $$
-declare
-  done pg_catalog.text;
-begin
-  insert into rowcast.chunk (slot, id, xid, part, ticket, body)
-    values (rowcast.slot(), id, pg_current_xact_id(), coalesce(nullif(current_setting('rowcast.part', true), '')::int, 0), ticket, lines);
-  done := set_config('rowcast.chunks', (coalesce(nullif(current_setting('rowcast.chunks', true), '')::int, 0) + 1)::text, true);
-end $$;
-comment on function rowcast.write_chunk(bigint, text, bigint) is 'Writes a row of rowcast.chunk.';
-
 create or replace function rowcast.spill(ticket bigint) returns void language plpgsql as $$
 declare
   lines pg_catalog.text := current_setting('rowcast.lines');
@@ -248,10 +429,7 @@ begin
   then
     perform rowcast.write_chunk(split_part(lines, ' ', 1)::bigint, lines);
   else
-    perform rowcast.write_chunk(t.ticket, t.lines)
-       from (select split_part(l.line, ' ', 1)::bigint as ticket, string_agg(l.line || E'\n', '' order by l.place) as lines
-               from unnest(string_to_array(rtrim(lines, E'\n'), E'\n')) with ordinality l (line, place)
-              group by 1 order by 1) t;
+    perform rowcast.write_chunk(l.ticket, l.lines) from rowcast.lines_by_ticket(lines) l;
   end if;
   perform set_config('rowcast.lines', '', true),
           set_config('rowcast.spilled', (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text, true);
@@ -462,6 +640,7 @@ begin
     keys    pg_catalog.text[];
     columns pg_catalog.text[];
     ticket  pg_catalog.int8;
+    around  pg_catalog.bool;
     skip    pg_catalog.int4 := 0; -- rows that the quick way has captured
     line    pg_catalog.text;
     lines   pg_catalog.text := '';
@@ -469,11 +648,13 @@ begin
     done    pg_catalog.text;
   begin
     pinned := rowcast.pin();
+    around := not found;
     if found then
       skip := 1;
       done := rowcast.take_mark_back();
     end if;
     ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
+    around := around and rowcast.is_around(ticket, tg_relid);
     if tg_nargs = 0 and exists (select from new_rows) then
       select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
     end if;
@@ -487,12 +668,12 @@ begin
         body := body || lines;
         lines := '';
         if octet_length(body) > 60000 then
-          done := concat(rowcast.add_lines(ticket, body));
+          done := concat(rowcast.add_lines(ticket, body, around));
           body := '';
         end if;
       end if;
     end loop;
-    done := concat(rowcast.add_lines(ticket, body || lines));
+    done := concat(rowcast.add_lines(ticket, body || lines, around));
     done := rowcast.order_at_the_end(tg_relid);
     done := rowcast.unpin(pinned);
   end;
@@ -509,6 +690,7 @@ begin
     keys    pg_catalog.text[];
     columns pg_catalog.text[];
     ticket  pg_catalog.int8;
+    around  pg_catalog.bool;
     line    pg_catalog.text;
     lines   pg_catalog.text := '';
     body    pg_catalog.text := '';
@@ -516,6 +698,7 @@ begin
   begin
     pinned := rowcast.pin();
     ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
+    around := rowcast.is_around(ticket, tg_relid);
     if tg_nargs = 0 and exists (select from new_rows) then
       select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
     end if;
@@ -562,12 +745,12 @@ begin
         body := body || lines;
         lines := '';
         if octet_length(body) > 60000 then
-          done := concat(rowcast.add_lines(ticket, body));
+          done := concat(rowcast.add_lines(ticket, body, around));
           body := '';
         end if;
       end if;
     end loop;
-    done := concat(rowcast.add_lines(ticket, body || lines));
+    done := concat(rowcast.add_lines(ticket, body || lines, around));
     done := rowcast.order_at_the_end(tg_relid);
     done := rowcast.unpin(pinned);
   end;
@@ -584,6 +767,7 @@ begin
     keys    pg_catalog.text[];
     columns pg_catalog.text[];
     ticket  pg_catalog.int8;
+    around  pg_catalog.bool;
     skip    pg_catalog.int4 := 0; -- rows that the quick way has captured
     line    pg_catalog.text;
     lines   pg_catalog.text := '';
@@ -591,11 +775,13 @@ begin
     done    pg_catalog.text;
   begin
     pinned := rowcast.pin();
+    around := not found;
     if found then
       skip := 1;
       done := rowcast.take_mark_back();
     end if;
     ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
+    around := around and rowcast.is_around(ticket, tg_relid);
     if tg_nargs = 0 and exists (select from old_rows) then
       select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
     end if;
@@ -609,12 +795,12 @@ begin
         body := body || lines;
         lines := '';
         if octet_length(body) > 60000 then
-          done := concat(rowcast.add_lines(ticket, body));
+          done := concat(rowcast.add_lines(ticket, body, around));
           body := '';
         end if;
       end if;
     end loop;
-    done := concat(rowcast.add_lines(ticket, body || lines));
+    done := concat(rowcast.add_lines(ticket, body || lines, around));
     done := rowcast.unpin(pinned);
   end;
   return new;
@@ -623,127 +809,18 @@ comment on function rowcast.capture_delete() is 'Trigger after each DELETE on a 
 
 create or replace function rowcast.capture_truncate() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  ticket bigint := rowcast.ticket(pg_trigger_depth(), tg_relid);
 begin
-  perform rowcast.add_lines(rowcast.ticket(pg_trigger_depth(), tg_relid), concat(rowcast.ticket(pg_trigger_depth(), tg_relid), ' t ', tg_relid, ' ', tg_relid::regclass, E'\t\n'));
+  perform rowcast.add_lines(ticket, concat(ticket, ' t ', tg_relid, ' ', tg_relid::regclass, E'\t\n'));
   return new;
 end $$;
 comment on function rowcast.capture_truncate() is 'Trigger after each TRUNCATE of a watched table.';
 
--- ── Partitions and children, written directly ──────────────────────────────────────────────────────────────────
--- A statement on the watched table itself is captured by its own triggers, whatever partitions the rows are in. What
--- is written to a partition directly is captured row by row, by a trigger that PostgreSQL gives to each partition,
--- to those attached later too.
-
-create or replace function rowcast.begin_tree_statement() returns trigger language plpgsql as $$
-begin
-  if pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.<>) '' then
-    perform pg_catalog.set_config(pg_catalog.concat('rowcast.begun_', pg_catalog.pg_trigger_depth(), '_', tg_relid), (pg_catalog.pg_current_wal_insert_lsn() operator(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.text, true);
-  end if;
-  perform pg_catalog.set_config('rowcast.covered', pg_catalog.concat(pg_catalog.current_setting('rowcast.covered', true), '[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']'), true);
-  return new;
-end $$;
-comment on function rowcast.begin_tree_statement() is
-  'Trigger before each statement on a watched table with partitions or children: takes its ticket, and notes that its rows are captured as the table''s.';
-
-create or replace function rowcast.end_tree_statement() returns trigger language plpgsql as $$
-declare
-  covered pg_catalog.text := pg_catalog.current_setting('rowcast.covered', true);
-  mark    pg_catalog.text := pg_catalog.concat('[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']');
-  place   pg_catalog.int4 := pg_catalog.strpos(covered, mark);
-begin
-  if place operator(pg_catalog.=) 0 then
-    -- What a foreign key cascades to begins one deeper than it ends.
-    mark := pg_catalog.concat('[', tg_relid, ':', pg_catalog.pg_trigger_depth() operator(pg_catalog.+) 1, ']');
-    place := pg_catalog.strpos(covered, mark);
-  end if;
-  if place operator(pg_catalog.>) 0 then
-    perform pg_catalog.set_config('rowcast.covered', pg_catalog.overlay(covered, '', place, pg_catalog.length(mark)), true);
-  end if;
-  return new;
-end $$;
-comment on function rowcast.end_tree_statement() is 'Trigger after each statement on a watched table with partitions or children.';
-
-create or replace function rowcast.capture_row() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  root    regclass := rowcast.root(tg_relid);
-  ticket  bigint   := pg_current_wal_insert_lsn() - '0/0'::pg_lsn;
-  shape   record;
-  old_row jsonb;
-  new_row jsonb;
-  old_key jsonb;
-  new_key jsonb;
-begin
-  if root is null then
-    return new; -- a child no longer
-  end if;
-  shape := rowcast.part_shape(root, tg_relid);
-  if tg_op <> 'INSERT' then
-    old_row := to_jsonb(old);
-    old_key := rowcast.key_of(old_row, shape.keys);
-    old_row := rowcast.published(old_row, shape.columns);
-  end if;
-  if tg_op <> 'DELETE' then
-    new_row := to_jsonb(new);
-    new_key := rowcast.key_of(new_row, shape.keys);
-    new_row := rowcast.published(new_row, shape.columns);
-  end if;
-  if old_key = new_key then
-    if old_row::text <> new_row::text then
-      perform rowcast.add_lines(ticket, concat(ticket, ' u ', root::oid, ' ', root, E'\t"key":', new_key, ',"new":', new_row, ',"old":', rowcast.changed(old_row, new_row), E'\n'));
-    end if;
-  else
-    if old_key is not null then
-      perform rowcast.add_lines(ticket, concat(ticket, ' d ', root::oid, ' ', root, E'\t"key":', old_key, ',"old":', old_row, E'\n'));
-    end if;
-    if new_key is not null then
-      perform rowcast.add_lines(ticket, concat(ticket, ' i ', root::oid, ' ', root, E'\t"key":', new_key, ',"new":', new_row, E'\n'));
-    end if;
-  end if;
-  perform rowcast.order_at_the_end(tg_relid);
-  return new;
-end $$;
-comment on function rowcast.capture_row() is 'Trigger after each row written to a partition or child directly: captured as a change of the watched table.';
-
-create or replace function rowcast.capture_part_truncate() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  root   regclass := rowcast.root(tg_relid);
-  ticket bigint   := pg_current_wal_insert_lsn() - '0/0'::pg_lsn;
-  shape  record;
-  gone   record;
-begin
-  if root is null or strpos(coalesce(current_setting('rowcast.covered', true), ''), concat('[', root::oid, ':')) > 0 then
-    return new; -- the watched table itself is truncated
-  end if;
-  shape := rowcast.part_shape(root, tg_relid);
-  for gone in execute format('select to_jsonb(t.*) as j from only %s t', tg_relid::regclass) loop
-    perform rowcast.add_lines(ticket, concat(ticket, ' d ', root::oid, ' ', root, E'\t"key":', rowcast.key_of(gone.j, shape.keys), ',"old":', rowcast.published(gone.j, shape.columns), E'\n'));
-  end loop;
-  return new;
-end $$;
-comment on function rowcast.capture_part_truncate() is
-  'Trigger before a TRUNCATE of one partition or child: its rows are deleted from the watched table.';
-
--- As rowcast.pin does.
-do $$
-declare
-  trigger_function text;
-begin
-  foreach trigger_function in array '{capture_row,capture_part_truncate}'::text[] loop
-    execute format('alter function rowcast.%I() set timezone = ''UTC''', trigger_function);
-    execute format('alter function rowcast.%I() set intervalstyle = ''postgres''', trigger_function);
-    execute format('alter function rowcast.%I() set bytea_output = ''hex''', trigger_function);
-    execute format('alter function rowcast.%I() set extra_float_digits = 1', trigger_function);
-    execute format('alter function rowcast.%I() set datestyle = ''ISO, MDY''', trigger_function);
-    execute format('alter function rowcast.%I() set lc_monetary = ''C''', trigger_function);
-  end loop;
-end $$;
-
 -- They run with the rights of rowcast's owner, so nobody else makes a trigger of them: on a table of his own, whose
 -- columns' types can run code of his. Whoever writes needs no right on them.
 revoke all on function rowcast.capture_insert(), rowcast.capture_update(), rowcast.capture_delete(), rowcast.capture_truncate(),
-  rowcast.capture_row(), rowcast.capture_part_truncate(), rowcast.end_transaction() from public;
+  rowcast.end_transaction() from public;
 
 insert into rowcast.migration (name) values ('003_capture') on conflict do nothing;
 commit;

@@ -60,8 +60,8 @@ declare
                          from pg_attribute a where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
                           and (shape.columns is null or a.attname = any (shape.columns)));
 begin
-  if ticket = '0' then
-    template := '0 ' || template;
+  if ticket ~ '^[0-9]+$' then
+    template := concat(ticket, ' ', template);
   else
     template := '%s ' || template;
     arguments := ', ' || ticket;
@@ -114,12 +114,12 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
 $$;
 comment on function rowcast.pinned_source(text) is 'PL/pgSQL that runs a piece of PL/pgSQL with the time zone pinned.';
 
-create or replace function rowcast.nothing_source() returns text language sql immutable as $$
-  select '
+create or replace function rowcast.nothing_source(ended text default '') returns text language sql immutable as $$
+  select format('
       elsif not exists (select from old_rows) then
-        return new;'
+        %sreturn new;', $1)
 $$;
-comment on function rowcast.nothing_source() is 'PL/pgSQL that is done with an update of no row, as where an upsert inserts. There may be old rows without new ones: a trigger may keep a row that moves from its new partition.';
+comment on function rowcast.nothing_source(text) is 'PL/pgSQL that is done with an update of no row, as where an upsert inserts, and runs a piece of PL/pgSQL then. There may be old rows without new ones: a trigger may keep a row that moves from its new partition.';
 
 create or replace function rowcast.first_source(relation regclass, operation text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -129,7 +129,7 @@ begin
                %s
           from %s
          where %s;$f$,
-    rowcast.line_source(relation, operation, '0'), rowcast.rows_source(relation, operation),
+    rowcast.line_source(relation, operation, '1000'), rowcast.rows_source(relation, operation),
     case operation when 'update' then $f$case when r.changed is not null then pg_catalog.set_config('rowcast.state', 'open', true) operator(pg_catalog.=) 'open' end$f$
          else $f$pg_catalog.set_config('rowcast.state', pg_catalog.left(pg_catalog.concat(pg_catalog.current_setting('rowcast.state', true), 'open'), 8), true) operator(pg_catalog.=) 'open'$f$ end);
 end $$;
@@ -139,9 +139,10 @@ comment on function rowcast.first_source(regclass, text) is
 create or replace function rowcast.further_source(relation regclass, operation text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
-  begun text := format($f$pg_catalog.current_setting('rowcast.begun_1_%s', true)$f$, relation::oid);
-  add   text := 'done := pg_catalog.concat(rowcast.add_lines(ticket::pg_catalog.int8, lines));';
-  take  text := format(case operation when 'update' then $f$lines := (select case when r.changed is null then '' else %s end from %s);$f$
+  running text := format($f$pg_catalog.current_setting('rowcast.running_1_%s', true)$f$, relation::oid);
+  ended   text := format($f$pg_catalog.set_config('rowcast.running_1_%1$s', pg_catalog.substr(%2$s, pg_catalog.strpos(%2$s, ' ') operator(pg_catalog.+) 1), true)$f$, relation::oid, running);
+  add     text := format('done := pg_catalog.concat(%s, rowcast.add_lines(ticket::pg_catalog.int8, lines));', ended);
+  take    text := format(case operation when 'update' then $f$lines := (select case when r.changed is null then '' else %s end from %s);$f$
                        else $f$lines := (select case when pg_catalog.count(*) operator(pg_catalog.<) 21 then coalesce(pg_catalog.string_agg(l.line, ''), '') end
                    from (select %s as line from %s offset case when found then 1 else 0 end limit 21) l);$f$ end,
                        rowcast.line_source(relation, operation, 'ticket'), rowcast.rows_source(relation, operation));
@@ -160,20 +161,21 @@ begin
       begin
         %s
         if lines operator(pg_catalog.=) '' then
+          done := %s;
           return new;
         elsif pg_catalog.octet_length(lines) operator(pg_catalog.<=) 7000 and ticket operator(pg_catalog.<>) '' then
           %s
           return new;%s
         end if;
       end;$f$,
-    case operation when 'update' then begun else format('case when found then ''0'' else %s end', begun) end,
-    take,
+    case operation when 'update' then format('pg_catalog.split_part(%s, '' '', 1)', running) else format('case when found then ''1000'' else pg_catalog.split_part(%s, '' '', 1) end', running) end,
+    take, ended,
     case operation when 'update' then add else format($f$if found then
             done := pg_catalog.concat(pg_catalog.set_config('rowcast.state', 'more', true), pg_catalog.set_config('rowcast.lines', lines, true));
           else
             %s
           end if;$f$, add) end,
-    case operation when 'update' then rowcast.nothing_source() end);
+    case operation when 'update' then rowcast.nothing_source(format('done := %s; ', ended)) end);
 end $$;
 comment on function rowcast.further_source(regclass, text) is
   'PL/pgSQL that captures further rows and statements of a transaction, twenty rows at most; and of updates, those that change nothing.';
@@ -215,7 +217,7 @@ begin
     -- Further rows and statements. What has begun deeper may be what foreign keys cascade to.
     format($f$
   end if;
-  if pg_catalog.concat(%s, pg_catalog.current_setting('rowcast.begun_2_%s', true)) operator(pg_catalog.=) any ('{%s1read committed,open1read committed,more1read committed}'::pg_catalog.text[]) then
+  if pg_catalog.concat(%s, pg_catalog.current_setting('rowcast.running_2_%s', true)) operator(pg_catalog.=) any ('{%s1read committed,open1read committed,more1read committed}'::pg_catalog.text[]) then
     if %s then
       %s
     end if;
@@ -224,6 +226,6 @@ end $$;
 comment on function rowcast.quick_source(regclass, text) is
   'PL/pgSQL, the quick ways of a table''s trigger after insert, update or delete. Raises when a key column was dropped.';
 
-drop function if exists rowcast.members_source(oid, text[], text);
+drop function if exists rowcast.members_source(oid, text[], text), rowcast.nothing_source();
 insert into rowcast.migration (name) values ('008_quick') on conflict do nothing;
 commit;

@@ -50,6 +50,7 @@ describe('migrations', () => {
       '006_presence',
       '007_captures',
       '008_quick',
+      '009_trees',
     ];
     expect(rows).toEqual(names.map((name) => ({ name })));
 

@@ -185,6 +185,62 @@ describe('triggers', () => {
     );
   });
 
+  describe('that make room for a row', () => {
+    const replaced = ['insert t 1 0', 'delete t 1', 'insert t 1 7'];
+
+    it('a BEFORE trigger that deletes the row of the same key', async () => {
+      await withTrigger('before insert on t for each row', 'delete from t where id = new.id');
+      // As the first statement of a transaction, and as another, of several rows.
+      const first = await log.changes('insert into t values (1)');
+      expect(brief([...first, ...(await log.changes('insert into t values (1, 7)'))], 'v')).toEqual(replaced);
+      const many = brief(
+        await log.changes('insert into t values (9); insert into t values (2), (1), (3)'),
+        'v',
+      );
+      expect(many.slice(0, 3)).toEqual(['insert t 9 0', 'insert t 2 0', 'insert t 3 0']);
+      expect(many.slice(3)).toEqual(['delete t 1', 'insert t 1 0']);
+    });
+
+    it('with what it had: the table tells whether the row came after, or was deleted again', async () => {
+      await withTrigger('before insert on t for each row', 'delete from t where id = new.id');
+      await log.writer.query('insert into t values (1)');
+      expect(brief(await log.changes('insert into t values (1)'), 'v')).toEqual([
+        'delete t 1',
+        'insert t 1 0',
+      ]);
+      await log.writer.query('create trigger zz_trigger after insert on t for each row execute function f()');
+      expect(brief(await log.changes('insert into t values (2)'), 'v')).toEqual([
+        'insert t 2 0',
+        'delete t 2',
+      ]);
+    });
+
+    it('a BEFORE trigger that deletes what has the new key of an update', async () => {
+      await withTrigger(
+        'before update on t for each row',
+        'delete from t where id = new.id and id <> old.id',
+      );
+      await log.writer.query('insert into t values (1, 1), (2, 2)');
+      expect(brief(await log.changes('update t set id = 2 where id = 1'), 'v')).toEqual([
+        'delete t 1',
+        'delete t 2',
+        'insert t 2 1',
+      ]);
+    });
+
+    it('and an AFTER trigger that changes the row again', async () => {
+      await withTrigger('before insert on t for each row', 'delete from t where id = new.id');
+      await log.writer.query(`
+        create function g() returns trigger language plpgsql as $f$ begin update t set v = v + 1 where id = new.id; return new; end $f$;
+        create trigger again after insert on t for each row execute function g(); insert into t values (1)`);
+      expect(brief(await log.changes('insert into t values (1, 7)'), 'v')).toEqual([
+        'delete t 1',
+        'insert t 1 7',
+        'update t 1 8',
+      ]);
+    });
+  });
+
   it('a BEFORE trigger that changes the row, and one that skips it', async () => {
     await withTrigger(
       'before insert or update on t for each row',
@@ -208,6 +264,43 @@ describe('triggers', () => {
       'update counters 1 2',
     ]);
     expect(changes.filter((one) => !one.includes('counters'))).toEqual(['insert t 1 7', 'insert t 2 8']);
+  });
+
+  it.each(['', 'insert into aside default values;'])(
+    'functions in RETURNING, and of a CTE, that change the very row: %s',
+    async (before) => {
+      await log.writer.query(`
+        create table t (id int primary key, v int); create table aside (id int generated always as identity primary key);
+        create function again(int) returns int language sql as 'update s.t set v = v + 1 where id = $1 returning v';
+        select rowcast.watch('t'), rowcast.watch('aside')`);
+      const versions = async (work: string) =>
+        brief(await log.changes(`${before} ${work}`), 'v').filter((one) => !one.includes('aside'));
+      expect(await versions('insert into t values (1, 0) returning again(id)')).toEqual([
+        'insert t 1 0',
+        'update t 1 1',
+      ]);
+      expect(await versions('update t set v = 5 where id = 1 returning again(id)')).toEqual([
+        'update t 1 5',
+        'update t 1 6',
+      ]);
+      const made =
+        'with made as (insert into t values (2, 0), (3, 0) returning id) select again(id) from made';
+      const versionsOfMade = await versions(made);
+      for (const id of [2, 3]) {
+        expect(versionsOfMade.filter((one) => one.includes(`t ${id} `))).toEqual([
+          `insert t ${id} 0`,
+          `update t ${id} 1`,
+        ]);
+      }
+    },
+  );
+
+  it('a function that deletes the row, and then the statement inserts it', async () => {
+    await log.writer.query(`
+      create table t (id int primary key, v int); select rowcast.watch('t'); insert into t values (1, 1), (2, 2);
+      create function gone(int) returns int language sql as 'delete from s.t where id = $1 returning id'`);
+    const changes = await log.changes('insert into t select gone(n), 7 from generate_series(1, 2) n');
+    expect(brief(changes, 'v')).toEqual(['delete t 1', 'insert t 1 7', 'delete t 2', 'insert t 2 7']);
   });
 
   it('fired with constraints set to be immediate', async () => {
