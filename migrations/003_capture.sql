@@ -24,8 +24,8 @@
 --   rowcast.chunks         how many chunks were written
 --   rowcast.spilled        the highest ticket that can be in a chunk
 --   rowcast.inner          `on`: what was captured first were statements of triggers alone
---   rowcast.freed          the highest ticket of a statement within another that deleted rows
---   rowcast.wrote_within   `on`: a statement within another wrote to a partitioned table, or to a part of one
+--   rowcast.freed          `on`: a statement within another has deleted rows
+--   rowcast.freed_<oid>    the highest ticket of such a statement on that table
 --   rowcast.covered        the partitioned tables under way, whose own triggers capture their partitions
 
 begin;
@@ -190,8 +190,9 @@ begin
 end $$;
 comment on function rowcast.write_chunk(bigint, text, bigint) is 'Writes a row of rowcast.chunk.';
 
+-- These two are run with the search path pinned; the planner takes them apart.
 create or replace function rowcast.lines_by_ticket(lines text) returns table (ticket bigint, lines text)
-language sql immutable set search_path = pg_catalog, pg_temp as $$
+language sql immutable as $$
   select split_part(l.line, ' ', 1)::bigint, string_agg(concat(l.line, E'\n'), '' order by l.number)
     from unnest(string_to_array(rtrim($1, E'\n'), E'\n')) with ordinality l (line, number) group by 1 order by 1
 $$;
@@ -200,12 +201,14 @@ comment on function rowcast.lines_by_ticket(text) is 'Lines, those of each ticke
 create or replace function rowcast.make_room(ticket bigint) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  spanning rowcast.chunk;
+  spanning  rowcast.chunk;
+  open_part int := coalesce(nullif(current_setting('rowcast.part', true), ''), '0');
 begin
   for spanning in
     select c.* from rowcast.chunk c
-     where c.xid = pg_current_xact_id()
-       and c.ticket = (select max(b.ticket) from rowcast.chunk b where b.xid = pg_current_xact_id() and b.ticket <= $1)
+     where c.slot in (rowcast.slot(), ((rowcast.slot() + 7) % 8)::int2) and c.xid = pg_current_xact_id() and c.part = open_part
+       and c.ticket = (select b.ticket from rowcast.chunk b where b.slot in (rowcast.slot(), ((rowcast.slot() + 7) % 8)::int2) and b.xid = pg_current_xact_id() and b.part = open_part and b.ticket <= $1
+                        order by b.part desc, b.ticket desc limit 1)
        and exists (select from rowcast.lines_by_ticket(c.body) l where l.ticket > $1)
   loop
     delete from rowcast.chunk c where c.slot = spanning.slot and c.xid = spanning.xid and c.part = spanning.part and c.ticket = spanning.ticket and c.id = spanning.id;
@@ -216,7 +219,7 @@ end $$;
 comment on function rowcast.make_room(bigint) is 'Writes the chunk again that has lines of tickets on both sides of one, by ticket.';
 
 create or replace function rowcast.row_before(operation text, change jsonb) returns jsonb
-language sql immutable set search_path = pg_catalog, pg_temp as $$
+language sql immutable as $$
   select case $1 when 'd' then $2 -> 'old' when 'u' then ($2 -> 'new') || ($2 -> 'old') else 'null' end
 $$;
 comment on function rowcast.row_before(text, jsonb) is 'What a row was before a change; JSON''s null where it was not there.';
@@ -228,46 +231,57 @@ declare
   name  text := concat(' ', relation, ' ');
 begin
   return strpos(current_setting('rowcast.lines', true), name) > 0 or current_setting('rowcast.chunks', true) <> ''
-      or place is null and exists (select from rowcast.log l where l.slot = rowcast.slot() and l.xid = pg_current_xact_id() and strpos(l.body, name) > 0)
-      or place is not null and exists (select from rowcast.log l where l.slot = rowcast.slot() and l.ctid = place and l.xid = pg_current_xact_id() and strpos(l.body, name) > 0);
+      or place is null and exists (select from rowcast.log l where l.slot in (rowcast.slot(), ((rowcast.slot() + 7) % 8)::int2) and l.xid = pg_current_xact_id() and strpos(l.body, name) > 0)
+      or place is not null and exists (select from rowcast.log l where l.slot in (rowcast.slot(), ((rowcast.slot() + 7) % 8)::int2) and l.ctid = place and l.xid = pg_current_xact_id() and strpos(l.body, name) > 0);
 end $$;
 comment on function rowcast.has_lines_of(oid) is 'Whether the transaction may have changed a table before.';
 
+-- It runs with the rights of rowcast's owner: so types whose values run code of their own when they are read are left alone.
 create or replace function rowcast.holds(relation oid, key jsonb) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   is_there boolean;
+  may_look boolean := not row_security_active(relation) and not exists (
+    select from jsonb_object_keys(key) name join pg_attribute a on a.attrelid = relation and a.attname = name join pg_type t on t.oid = a.atttypid
+     where coalesce(nullif(t.typbasetype, 0), t.oid)
+           <> all ('{bool,int2,int4,int8,numeric,float4,float8,text,varchar,bpchar,name,uuid,date,time,timestamp,timestamptz,bytea,inet,macaddr}'::regtype[]));
 begin
-  if row_security_active(relation) then
-    return null;
+  if may_look then
+    begin
+      execute (select format('select exists (select from %s t, jsonb_to_record($1) k (%s) where %s)', relation::regclass,
+                             string_agg(format('%I %s', a.attname, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null)), ', '),
+                             string_agg(format('t.%1$I = k.%1$I', a.attname), ' and '))
+                 from jsonb_object_keys(key) name join pg_attribute a on a.attrelid = relation and a.attname = name join pg_type t on t.oid = a.atttypid)
+         into is_there using key;
+      return is_there;
+    exception when others then
+      null; -- then as for other types
+    end;
   end if;
-  execute (select format('select exists (select from %s t, jsonb_to_record($1) k (%s) where %s)', relation::regclass,
-                         string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', '),
-                         string_agg(format('t.%1$I = k.%1$I', a.attname), ' and '))
-             from jsonb_object_keys(key) name join pg_attribute a on a.attrelid = relation and a.attname = name)
-     into is_there using key;
-  return is_there;
-exception when insufficient_privilege or undefined_function then
-  return null;
+  return not exists (select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+                      where t.tgrelid = relation and not t.tgisinternal and t.tgenabled <> 'D' and t.tgtype & 2 = 0 and p.pronamespace <> 'rowcast'::regnamespace);
 end $$;
 comment on function rowcast.holds(oid, jsonb) is
-  'Whether a table has a row of that key now; null where rowcast''s owner cannot know: he may not read the table, or its key has no equality that he knows.';
+  'Whether a table has a row of that key now. Where rowcast''s owner may not look, or had to run code of a type: whether no trigger after rows can have deleted it.';
 
 -- A statement that runs within another has begun after it. Most often the rows of the outer one were there before. But a
 -- trigger before a row, or a function that gives its values, may have deleted another row of its key. And where nothing had
 -- been captured when the outer one began, or it has no ticket, being on a part of a table, nothing else says which was first.
--- So what was done with each key tells: a row's versions follow from each other.
+-- So what was done with each key tells: a row's versions follow from each other. (Two slots are looked into, as prune may move
+-- on in the middle of a transaction.)
 create or replace function rowcast.placed_lines(ticket bigint, new_lines text, since bigint) returns table (place bigint, lines text)
-language sql set search_path = pg_catalog, pg_temp as $$
-  with pieces (id, body) as (
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+begin
+  return query with pieces (id, body) as (
     select l.id, l.body from rowcast.log l
-     where l.xid = pg_current_xact_id() and coalesce(current_setting('rowcast.row', true), '') = ''
+     where l.slot in (rowcast.slot(), ((rowcast.slot() + 7) % 8)::int2) and l.xid = pg_current_xact_id() and coalesce(current_setting('rowcast.row', true), '') = ''
     union all
     select l.id, l.body from rowcast.log l
-     where l.ctid = nullif(current_setting('rowcast.row', true), '')::tid and l.xid = pg_current_xact_id()
+     where l.slot in (rowcast.slot(), ((rowcast.slot() + 7) % 8)::int2) and l.ctid = nullif(current_setting('rowcast.row', true), '')::tid and l.xid = pg_current_xact_id()
     union all
     select c.id, c.body from rowcast.chunk c
-     where c.xid = pg_current_xact_id() and c.ticket >= $3 and current_setting('rowcast.chunks', true) <> ''
+     where c.slot in (rowcast.slot(), ((rowcast.slot() + 7) % 8)::int2) and c.xid = pg_current_xact_id() and c.ticket >= $3 and current_setting('rowcast.chunks', true) <> ''
     union all
     select null, current_setting('rowcast.lines', true)
   ), news as (
@@ -306,8 +320,8 @@ language sql set search_path = pg_catalog, pg_temp as $$
                 else c.ticket_before + 1 end as place
       from news n left join chosen c on c.number = n.number
   )
-  select p.place, string_agg(concat(p.place, substr(p.line, strpos(p.line, ' ')), E'\n'), '' order by p.number) from placed p group by 1 order by 1
-$$;
+  select p.place, string_agg(concat(p.place, substr(p.line, strpos(p.line, ' ')), E'\n'), '' order by p.number) from placed p group by 1 order by 1;
+end $$;
 comment on function rowcast.placed_lines(bigint, text, bigint) is
   'The lines of one statement, by the tickets that give each its place among what has been done with its key by statements of tickets since then.';
 
@@ -317,7 +331,7 @@ declare
   placed record;
 begin
   for placed in select * from rowcast.placed_lines(ticket, new_lines, since) loop
-    if placed.place <> ticket and current_setting('rowcast.chunks', true) <> '' then
+    if placed.place <> ticket and placed.place <= nullif(current_setting('rowcast.spilled', true), '')::bigint then
       perform rowcast.make_room(placed.place);
     end if;
     perform rowcast.add_lines(placed.place, placed.lines, false);
@@ -331,7 +345,7 @@ begin
   if ticket <= nullif(current_setting('rowcast.spilled', true), '')::bigint then
     perform rowcast.make_room(ticket);
   end if;
-  if ticket <= nullif(current_setting('rowcast.freed', true), '')::bigint then
+  if ticket <= nullif(current_setting(concat('rowcast.freed_', relation), true), '')::bigint then
     return true;
   elsif ticket >= 1000000 or coalesce(current_setting('rowcast.state', true), '') = '' then
     return false;
@@ -365,7 +379,8 @@ begin
   end if;
   if split_part(new_lines, ' ', 2) = 'd' then -- deletes come first
     if pg_trigger_depth() > 1 or concat(current_setting('rowcast.inner', true), current_setting(concat('rowcast.running_1_', split_part(new_lines, ' ', 3)), true)) <> '' then
-      done := set_config('rowcast.freed', greatest(nullif(current_setting('rowcast.freed', true), '')::bigint, ticket)::text, true);
+      place := concat('rowcast.freed_', split_part(new_lines, ' ', 3));
+      done := concat(set_config('rowcast.freed', 'on', true), set_config(place, greatest(nullif(current_setting(place, true), '')::bigint, ticket)::text, true));
     end if;
   end if;
   if state in ('open', 'more') then
@@ -667,7 +682,7 @@ begin
       if octet_length(lines) > 7000 then
         body := body || lines;
         lines := '';
-        if octet_length(body) > 60000 then
+        if octet_length(body) > (case when around then 1000000 else 60000 end) then
           done := concat(rowcast.add_lines(ticket, body, around));
           body := '';
         end if;
@@ -744,7 +759,7 @@ begin
       if octet_length(lines) > 7000 then
         body := body || lines;
         lines := '';
-        if octet_length(body) > 60000 then
+        if octet_length(body) > (case when around then 1000000 else 60000 end) then
           done := concat(rowcast.add_lines(ticket, body, around));
           body := '';
         end if;
@@ -794,7 +809,7 @@ begin
       if octet_length(lines) > 7000 then
         body := body || lines;
         lines := '';
-        if octet_length(body) > 60000 then
+        if octet_length(body) > (case when around then 1000000 else 60000 end) then
           done := concat(rowcast.add_lines(ticket, body, around));
           body := '';
         end if;

@@ -21,9 +21,6 @@ begin
     end;
   end if;
   perform pg_catalog.set_config('rowcast.covered', pg_catalog.concat(pg_catalog.current_setting('rowcast.covered', true), '[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']'), true);
-  if pg_catalog.pg_trigger_depth() operator(pg_catalog.>) 1 then
-    perform pg_catalog.set_config('rowcast.wrote_within', 'on', true);
-  end if;
   return new;
 end $$;
 comment on function rowcast.begin_tree_statement() is
@@ -85,14 +82,7 @@ begin
       lines := concat(lines, ticket, ' i ', root::oid, ' ', root, E'\t"key":', new_key, ',"new":', new_row, E'\n');
     end if;
   end if;
-  if lines <> '' and current_setting('rowcast.wrote_within', true) <> '' then
-    perform rowcast.add_placed(ticket, lines, 0);
-  else
-    perform rowcast.add_lines(ticket, coalesce(lines, ''));
-  end if;
-  if pg_trigger_depth() > 1 then
-    perform set_config('rowcast.wrote_within', 'on', true);
-  end if;
+  perform rowcast.add_lines(ticket, coalesce(lines, ''));
   perform rowcast.order_at_the_end(tg_relid);
   return new;
 end $$;

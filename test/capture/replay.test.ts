@@ -163,8 +163,8 @@ function statement(random: Random, { functions, partitions, cascades }: Manner):
     ...(partitions
       ? [
           `insert into t1 values (1, ${v}) on conflict do nothing`,
-          `delete from t2 where id >= ${id}`,
-          'update t1 set v = v + 1',
+          `delete from t2 where id = ${id}`,
+          `update t1 set v = v + 1 where id = ${id}`,
         ]
       : []),
   ]);
