@@ -218,7 +218,7 @@ describe('triggers', () => {
     it('where the type of the key has code of its own, which is not run with the rights of rowcast', async () => {
       await log.writer.query(`
         create function is_own(int) returns boolean language plpgsql as $f$ begin
-          if current_setting('search_path') = 'pg_catalog, pg_temp' then raise 'run within rowcast'; end if; return true; end $f$;
+          if current_setting('search_path') = 'pg_catalog, pg_temp' then perform set_config('test.ran', 'within rowcast', false); end if; return true; end $f$;
         create domain number as int check (is_own(value));
         create table t (id number[] primary key, v int);
         create function f() returns trigger language plpgsql as $f$ begin delete from t where id = new.id; return new; end $f$;
@@ -233,6 +233,8 @@ describe('triggers', () => {
         'delete t 1',
         'insert t 1 0',
       ]);
+      const { rows } = await log.writer.query(`select current_setting('test.ran', true) as ran`);
+      expect(rows).toEqual([{ ran: null }]);
     });
 
     it('a BEFORE trigger that deletes what has the new key of an update', async () => {
@@ -257,6 +259,12 @@ describe('triggers', () => {
         'delete t 1',
         'insert t 1 7',
         'update t 1 8',
+      ]);
+      // As it was: that it was changed afterwards tells that it was there.
+      expect(brief(await log.changes('insert into t values (1, 8)'), 'v')).toEqual([
+        'delete t 1',
+        'insert t 1 8',
+        'update t 1 9',
       ]);
     });
   });
@@ -321,6 +329,18 @@ describe('triggers', () => {
       create function gone(int) returns int language sql as 'delete from s.t where id = $1 returning id'`);
     const changes = await log.changes('insert into t select gone(n), 7 from generate_series(1, 2) n');
     expect(brief(changes, 'v')).toEqual(['delete t 1', 'insert t 1 7', 'delete t 2', 'insert t 2 7']);
+    // Where a trigger of the statement was captured before the function.
+    await log.writer.query(`
+      create table seen (id int primary key); select rowcast.watch('seen');
+      create function f() returns trigger language plpgsql as $f$ begin insert into s.seen values (1); return null; end $f$;
+      create trigger z_trigger before insert on t for each statement execute function f()`);
+    const again = await log.changes('insert into t select gone(n), 8 from generate_series(1, 2) n');
+    expect(brief(again, 'v').filter((one) => one.includes(' t '))).toEqual([
+      'delete t 1',
+      'insert t 1 8',
+      'delete t 2',
+      'insert t 2 8',
+    ]);
   });
 
   it('fired with constraints set to be immediate', async () => {
