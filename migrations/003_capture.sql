@@ -36,7 +36,7 @@ do $$ begin perform pg_advisory_xact_lock(hashtext('rowcast'), 0); end $$;
 -- ── When a statement begins ────────────────────────────────────────────────────────────────────────────────────
 
 -- It runs with the rights and the search path of the writer: so everything is named in full. Who begins before anything was
--- captured takes no ticket: these are statements within each other, one at each depth.
+-- captured takes no ticket: these are statements within each other.
 create or replace function rowcast.begin_statement() returns trigger language plpgsql as $$
 begin
   if pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.<>) '' then
@@ -266,12 +266,13 @@ comment on function rowcast.holds(oid, jsonb) is
 
 -- A statement that runs within another has begun after it. Most often the rows of the outer one were there before. But a
 -- trigger before a row, or a function that gives its values, may have deleted another row of its key. And where nothing had
--- been captured when the outer one began, or it has no ticket, being on a part of a table, nothing else says which was first.
--- So what was done with each key tells: a row's versions follow from each other. (Two slots are looked into, as prune may move
--- on in the middle of a transaction.)
-create or replace function rowcast.placed_lines(ticket bigint, new_lines text, since bigint) returns table (place bigint, lines text)
+-- been captured when the outer one began, its ticket does not say which was first. So what was done with each key tells: a
+-- row's versions follow from each other. (Two slots are looked into, as prune may move on in the middle of a transaction.)
+create or replace function rowcast.placed_lines(ticket bigint, new_lines text) returns table (place bigint, lines text)
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
+declare
+  since bigint := case when $1 < 1000000 then 0 else $1 end; -- without a ticket of its own, it began before all
 begin
   return query with pieces (id, body) as (
     select l.id, l.body from rowcast.log l
@@ -281,7 +282,7 @@ begin
      where l.slot in (rowcast.slot(), ((rowcast.slot() + 7) % 8)::int2) and l.ctid = nullif(current_setting('rowcast.row', true), '')::tid and l.xid = pg_current_xact_id()
     union all
     select c.id, c.body from rowcast.chunk c
-     where c.slot in (rowcast.slot(), ((rowcast.slot() + 7) % 8)::int2) and c.xid = pg_current_xact_id() and c.ticket >= $3 and current_setting('rowcast.chunks', true) <> ''
+     where c.slot in (rowcast.slot(), ((rowcast.slot() + 7) % 8)::int2) and c.xid = pg_current_xact_id() and c.ticket >= since and current_setting('rowcast.chunks', true) <> ''
     union all
     select null, current_setting('rowcast.lines', true)
   ), news as (
@@ -291,7 +292,7 @@ begin
   ), written as (
     select split_part(l.line, ' ', 1)::bigint as ticket, split_part(l.line, ' ', 2) as op, l.line, p.id, l.number
       from pieces p, unnest(string_to_array(rtrim(p.body, E'\n'), E'\n')) with ordinality l (line, number)
-     where split_part(l.line, ' ', 3) = split_part($2, ' ', 3) and split_part(l.line, ' ', 1)::bigint >= $3
+     where split_part(l.line, ' ', 3) = split_part($2, ' ', 3) and split_part(l.line, ' ', 1)::bigint >= since
   ), versions as (
     select v.ticket, v.change -> 'key' as key, rowcast.row_before(v.op, v.change) as row_before, coalesce(v.change -> 'new', 'null') as row_after,
            row_number() over (partition by v.change -> 'key' order by v.ticket, v.id, v.number) as nth
@@ -322,22 +323,22 @@ begin
   )
   select p.place, string_agg(concat(p.place, substr(p.line, strpos(p.line, ' ')), E'\n'), '' order by p.number) from placed p group by 1 order by 1;
 end $$;
-comment on function rowcast.placed_lines(bigint, text, bigint) is
-  'The lines of one statement, by the tickets that give each its place among what has been done with its key by statements of tickets since then.';
+comment on function rowcast.placed_lines(bigint, text) is
+  'The lines of one statement, by the tickets that give each its place among what has been done with its key since the statement began.';
 
-create or replace function rowcast.add_placed(ticket bigint, new_lines text, since bigint) returns void
+create or replace function rowcast.add_placed(ticket bigint, new_lines text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   placed record;
 begin
-  for placed in select * from rowcast.placed_lines(ticket, new_lines, since) loop
+  for placed in select * from rowcast.placed_lines(ticket, new_lines) loop
     if placed.place <> ticket and placed.place <= nullif(current_setting('rowcast.spilled', true), '')::bigint then
       perform rowcast.make_room(placed.place);
     end if;
     perform rowcast.add_lines(placed.place, placed.lines, false);
   end loop;
 end $$;
-comment on function rowcast.add_placed(bigint, text, bigint) is 'Adds lines of one statement as rowcast.placed_lines places them.';
+comment on function rowcast.add_placed(bigint, text) is 'Adds lines of one statement as rowcast.placed_lines places them.';
 
 create or replace function rowcast.is_around(ticket bigint, relation oid) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -374,7 +375,7 @@ begin
     is_around := rowcast.is_around(ticket, split_part(new_lines, ' ', 3)::oid);
   end if;
   if is_around then
-    perform rowcast.add_placed(ticket, new_lines, case when ticket < 1000000 then 0 else ticket end);
+    perform rowcast.add_placed(ticket, new_lines);
     return;
   end if;
   if split_part(new_lines, ' ', 2) = 'd' then -- deletes come first
