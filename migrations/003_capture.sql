@@ -12,8 +12,8 @@
 -- were made. Where a row was made after statements within its own, rowcast.placed_lines gives it a ticket between theirs.
 --
 -- The settings, all local to the transaction:
---   rowcast.running_<depth>_<oid>  the ticket of the last statement on that table that began at that trigger depth; outside
---                          triggers, those of all that have not ended, the last one's first
+--   rowcast.running_<depth>_<oid>_<operation>  the tickets of the statements of that kind on that table that began at that
+--                          trigger depth and have not ended, the last one's first
 --   rowcast.state          `open`: the transaction has its row of the log, and nothing more; `more`: it has more than
 --                          that, or is not at its first part; `ended N`: that row, part N, was completed; while a
 --                          statement is captured, `openopen` and `ended 0o` say that it has more rows than the first
@@ -23,7 +23,7 @@
 --   rowcast.waits          `on`: it may wait, when it ends, for a key that is checked then
 --   rowcast.chunks         how many chunks were written
 --   rowcast.spilled        the highest ticket that can be in a chunk
---   rowcast.inner          `on`: what was captured first were statements of triggers alone
+--   rowcast.inner          the ticket of what was captured first, where that was a statement of a trigger
 --   rowcast.freed          `on`: a statement within another has deleted rows
 --   rowcast.freed_<oid>    the highest ticket of such a statement on that table
 --   rowcast.covered        the partitioned tables under way, whose own triggers capture their partitions
@@ -41,33 +41,44 @@ create or replace function rowcast.begin_statement() returns trigger language pl
 begin
   if pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.<>) '' then
     declare
-      setting pg_catalog.text := pg_catalog.concat('rowcast.running_', pg_catalog.pg_trigger_depth(), '_', tg_relid);
+      setting pg_catalog.text := pg_catalog.concat('rowcast.running_', pg_catalog.pg_trigger_depth(), '_', tg_relid, '_', tg_op);
       done    pg_catalog.text;
     begin
       done := pg_catalog.set_config(setting, pg_catalog.concat(pg_catalog.pg_current_wal_insert_lsn() operator(pg_catalog.-) '0/0'::pg_catalog.pg_lsn, ' ',
-                case when pg_catalog.pg_trigger_depth() operator(pg_catalog.=) 1 then pg_catalog.current_setting(setting, true) end), true);
+                pg_catalog.current_setting(setting, true)), true);
     end;
   end if;
   return new;
 end $$;
 comment on function rowcast.begin_statement() is 'Trigger before each statement on a watched table: takes its ticket.';
 
-create or replace function rowcast.ticket(depth int, relation oid) returns bigint language plpgsql as $$
+drop function if exists rowcast.ticket(int, oid);
+create or replace function rowcast.ticket(depth int, relation oid, operation text default null) returns bigint language plpgsql as $$
 declare
-  setting pg_catalog.text := concat('rowcast.running_', depth, '_', relation);
-  running pg_catalog.text := current_setting(setting, true);
-  deeper  pg_catalog.text := current_setting(concat('rowcast.running_', depth + 1, '_', relation), true);
+  setting pg_catalog.text;
+  running pg_catalog.text;
   done    pg_catalog.text;
 begin
-  -- What a foreign key cascades to begins one deeper than it ends, so there its ticket stays. A statement of a trigger ends
-  -- where it began: then it is marked, so as not to be taken for that.
-  if running <> '' then
-    done := set_config(setting, case when depth = 1 then substr(running, strpos(running, ' ') + 1) else concat(split_part(running, ' ', 1), ' ended') end, true);
+  if operation is null then
+    operation := (select o from unnest('{INSERT,UPDATE,DELETE,TRUNCATE}'::text[]) o, unnest(array[depth, depth + 1]) d
+                   order by nullif(split_part(current_setting(concat('rowcast.running_', d, '_', relation, '_', o), true), ' ', 1), '')::bigint desc nulls last limit 1);
   end if;
-  return coalesce(greatest(nullif(split_part(running, ' ', 1), '')::bigint,
-                           case when deeper not like '% ended' then nullif(split_part(deeper, ' ', 1), '')::bigint end), depth * 1000);
+  -- What a foreign key cascades to begins one deeper than it ends. It has begun after the one of its kind that is at this
+  -- depth, if there is one: PostgreSQL makes one statement of those of a kind that would end in the other order.
+  setting := concat('rowcast.running_', depth + 1, '_', relation, '_', operation);
+  running := current_setting(setting, true);
+  if coalesce(running, '') = '' then
+    setting := concat('rowcast.running_', depth, '_', relation, '_', operation);
+    running := current_setting(setting, true);
+  end if;
+  if coalesce(running, '') = '' then
+    return depth * 1000;
+  end if;
+  done := set_config(setting, substr(running, strpos(running, ' ') + 1), true);
+  return split_part(running, ' ', 1);
 end $$;
-comment on function rowcast.ticket(int, oid) is 'The ticket of the statement on a table that ends at a trigger depth.';
+comment on function rowcast.ticket(int, oid, text) is
+  'The ticket of the statement of a kind (tg_op) on a table that ends at a trigger depth; of the last that has begun where no kind is given, as by triggers that an earlier version wrote.';
 
 -- ── From rows to lines ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -350,7 +361,7 @@ begin
     return true;
   elsif ticket >= 1000000 or coalesce(current_setting('rowcast.state', true), '') = '' then
     return false;
-  elsif current_setting('rowcast.inner', true) <> '' then
+  elsif ticket < nullif(current_setting('rowcast.inner', true), '')::bigint then
     perform set_config('rowcast.inner', '', true);
     return false;
   end if;
@@ -379,7 +390,9 @@ begin
     return;
   end if;
   if split_part(new_lines, ' ', 2) = 'd' then -- deletes come first
-    if pg_trigger_depth() > 1 or concat(current_setting('rowcast.inner', true), current_setting(concat('rowcast.running_1_', split_part(new_lines, ' ', 3)), true)) <> '' then
+    place := concat('rowcast.running_1_', split_part(new_lines, ' ', 3));
+    if pg_trigger_depth() > 1 or concat(current_setting('rowcast.inner', true), current_setting(concat(place, '_INSERT'), true),
+         current_setting(concat(place, '_UPDATE'), true), current_setting(concat(place, '_DELETE'), true)) <> '' then
       place := concat('rowcast.freed_', split_part(new_lines, ' ', 3));
       done := concat(set_config('rowcast.freed', 'on', true), set_config(place, greatest(nullif(current_setting(place, true), '')::bigint, ticket)::text, true));
     end if;
@@ -397,7 +410,7 @@ begin
     return;
   end if;
   if coalesce(state, '') = '' and pg_trigger_depth() > 1 then
-    done := set_config('rowcast.inner', 'on', true);
+    done := set_config('rowcast.inner', ticket::text, true);
   end if;
   if coalesce(state, '') = '' and current_setting('transaction_isolation') = 'read committed' then
     -- As the quick way writes it: complete() finds it without knowing its place.
@@ -669,7 +682,7 @@ begin
       skip := 1;
       done := rowcast.take_mark_back();
     end if;
-    ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
+    ticket := rowcast.ticket(pg_trigger_depth(), tg_relid, tg_op); -- also of a statement that changed nothing: it has ended
     around := around and rowcast.is_around(ticket, tg_relid);
     if tg_nargs = 0 and exists (select from new_rows) then
       select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
@@ -713,7 +726,7 @@ begin
     done    pg_catalog.text;
   begin
     pinned := rowcast.pin();
-    ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
+    ticket := rowcast.ticket(pg_trigger_depth(), tg_relid, tg_op); -- also of a statement that changed nothing: it has ended
     around := rowcast.is_around(ticket, tg_relid);
     if tg_nargs = 0 and exists (select from new_rows) then
       select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
@@ -796,7 +809,7 @@ begin
       skip := 1;
       done := rowcast.take_mark_back();
     end if;
-    ticket := rowcast.ticket(pg_trigger_depth(), tg_relid); -- also of a statement that changed nothing: it has ended
+    ticket := rowcast.ticket(pg_trigger_depth(), tg_relid, tg_op); -- also of a statement that changed nothing: it has ended
     around := around and rowcast.is_around(ticket, tg_relid);
     if tg_nargs = 0 and exists (select from old_rows) then
       select s.keys, s.columns into keys, columns from rowcast.shape(tg_relid) s;
@@ -826,7 +839,7 @@ comment on function rowcast.capture_delete() is 'Trigger after each DELETE on a 
 create or replace function rowcast.capture_truncate() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  ticket bigint := rowcast.ticket(pg_trigger_depth(), tg_relid);
+  ticket bigint := rowcast.ticket(pg_trigger_depth(), tg_relid, tg_op);
 begin
   perform rowcast.add_lines(ticket, concat(ticket, ' t ', tg_relid, ' ', tg_relid::regclass, E'\t\n'));
   return new;

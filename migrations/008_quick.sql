@@ -139,8 +139,8 @@ comment on function rowcast.first_source(regclass, text) is
 create or replace function rowcast.further_source(relation regclass, operation text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
-  running text := format($f$pg_catalog.current_setting('rowcast.running_1_%s', true)$f$, relation::oid);
-  ended   text := format($f$pg_catalog.set_config('rowcast.running_1_%1$s', pg_catalog.substr(%2$s, pg_catalog.strpos(%2$s, ' ') operator(pg_catalog.+) 1), true)$f$, relation::oid, running);
+  running text := format($f$pg_catalog.current_setting('rowcast.running_1_%s_%s', true)$f$, relation::oid, upper(operation));
+  ended   text := format($f$pg_catalog.set_config('rowcast.running_1_%s_%s', pg_catalog.substr(%3$s, pg_catalog.strpos(%3$s, ' ') operator(pg_catalog.+) 1), true)$f$, relation::oid, upper(operation), running);
   add     text := format('done := pg_catalog.concat(%s, rowcast.add_lines(ticket::pg_catalog.int8, lines));', ended);
   take    text := format(case operation when 'update' then $f$lines := (select case when r.changed is null then '' else %s end from %s);$f$
                        else $f$lines := (select case when pg_catalog.count(*) operator(pg_catalog.<) 21 then coalesce(pg_catalog.string_agg(l.line, ''), '') end
@@ -217,11 +217,11 @@ begin
     -- Further rows and statements. What has begun deeper may be what foreign keys cascade to.
     format($f$
   end if;
-  if pg_catalog.concat(%s, pg_catalog.current_setting('rowcast.running_2_%s', true)) operator(pg_catalog.=) any ('{%s1read committed,open1read committed,more1read committed}'::pg_catalog.text[]) then
+  if pg_catalog.concat(%s, pg_catalog.current_setting('rowcast.running_2_%s_%s', true)) operator(pg_catalog.=) any ('{%s1read committed,open1read committed,more1read committed}'::pg_catalog.text[]) then
     if %s then
       %s
     end if;
-  end if;$f$, manner, relation::oid, case operation when 'update' then '' else 'openopen' end, is_like, rowcast.further_source(relation, operation)));
+  end if;$f$, manner, relation::oid, upper(operation), case operation when 'update' then '' else 'openopen' end, is_like, rowcast.further_source(relation, operation)));
 end $$;
 comment on function rowcast.quick_source(regclass, text) is
   'PL/pgSQL, the quick ways of a table''s trigger after insert, update or delete. Raises when a key column was dropped.';

@@ -13,14 +13,14 @@ create or replace function rowcast.begin_tree_statement() returns trigger langua
 begin
   if pg_catalog.current_setting('rowcast.state', true) operator(pg_catalog.<>) '' then
     declare
-      setting pg_catalog.text := pg_catalog.concat('rowcast.running_', pg_catalog.pg_trigger_depth(), '_', tg_relid);
+      setting pg_catalog.text := pg_catalog.concat('rowcast.running_', pg_catalog.pg_trigger_depth(), '_', tg_relid, '_', tg_op);
       done    pg_catalog.text;
     begin
       done := pg_catalog.set_config(setting, pg_catalog.concat(pg_catalog.pg_current_wal_insert_lsn() operator(pg_catalog.-) '0/0'::pg_catalog.pg_lsn, ' ',
-                case when pg_catalog.pg_trigger_depth() operator(pg_catalog.=) 1 then pg_catalog.current_setting(setting, true) end), true);
+                pg_catalog.current_setting(setting, true)), true);
     end;
   end if;
-  perform pg_catalog.set_config('rowcast.covered', pg_catalog.concat(pg_catalog.current_setting('rowcast.covered', true), '[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']'), true);
+  perform pg_catalog.set_config('rowcast.covered', pg_catalog.concat(pg_catalog.current_setting('rowcast.covered', true), '[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']', tg_op), true);
   return new;
 end $$;
 comment on function rowcast.begin_tree_statement() is
@@ -29,12 +29,12 @@ comment on function rowcast.begin_tree_statement() is
 create or replace function rowcast.end_tree_statement() returns trigger language plpgsql as $$
 declare
   covered pg_catalog.text := pg_catalog.current_setting('rowcast.covered', true);
-  mark    pg_catalog.text := pg_catalog.concat('[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']');
+  -- What a foreign key cascades to begins one deeper than it ends (rowcast.ticket).
+  mark    pg_catalog.text := pg_catalog.concat('[', tg_relid, ':', pg_catalog.pg_trigger_depth() operator(pg_catalog.+) 1, ']', tg_op);
   place   pg_catalog.int4 := pg_catalog.strpos(covered, mark);
 begin
   if place operator(pg_catalog.=) 0 then
-    -- What a foreign key cascades to begins one deeper than it ends.
-    mark := pg_catalog.concat('[', tg_relid, ':', pg_catalog.pg_trigger_depth() operator(pg_catalog.+) 1, ']');
+    mark := pg_catalog.concat('[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']', tg_op);
     place := pg_catalog.strpos(covered, mark);
   end if;
   if place operator(pg_catalog.>) 0 then

@@ -119,6 +119,45 @@ describe('foreign-key cascades', () => {
       { op: 'update', key: { id: 20 }, new: { p: null }, old: { p: 2 } },
     ]);
   });
+
+  it('while another trigger writes to the table that is cascaded to', async () => {
+    await parents('on delete cascade');
+    await log.writer.query(`
+      create function f() returns trigger language plpgsql as $f$ begin update c set p = 2 where id = 20; return null; end $f$;
+      create trigger z_trigger after delete on p for each row execute function f()`);
+    const changes = await log.changes('insert into c values (12, 1); delete from p where id = 1');
+    expect(brief(changes, '')).toEqual([
+      'insert c 12',
+      'delete p 1',
+      'delete c 10',
+      'delete c 11',
+      'delete c 12',
+      'delete g 100',
+    ]);
+  });
+
+  it.each(['', 'insert into aside default values;'])(
+    'of a function in RETURNING, to the very row: %s',
+    async (before) => {
+      await parents('on update cascade');
+      await log.writer.query(`
+        create table aside (id int generated always as identity primary key); select rowcast.watch('aside');
+        create function move(int) returns int language sql as 'update s.p set id = id + 2 where id = $1 returning id'`);
+      const versions = async (work: string) =>
+        brief(await log.changes(`${before} ${work}`), 'p').filter((one) => one.includes(' c '));
+      expect(await versions('insert into c values (30, 2) returning move(p)')).toEqual([
+        'insert c 30 2',
+        'update c 20 4',
+        'update c 30 4',
+      ]);
+      expect(await versions('update c set p = 1 where id = 30 returning move(p)')).toEqual([
+        'update c 30 1',
+        'update c 10 3',
+        'update c 11 3',
+        'update c 30 3',
+      ]);
+    },
+  );
 });
 
 describe('triggers', () => {
@@ -320,6 +359,22 @@ describe('triggers', () => {
           `update t ${id} 1`,
         ]);
       }
+    },
+  );
+
+  it.each(['', 'insert into aside default values;'])(
+    'a function in RETURNING of a trigger that changes the very row: %s',
+    async (before) => {
+      await log.writer.query(`
+        create table t (id int primary key, v int); insert into t values (1, 0);
+        create table a (id int primary key); create table aside (id int generated always as identity primary key);
+        create function again(int) returns int language sql as 'update s.t set v = v + 1 where id = $1 returning v';
+        create function f() returns trigger language plpgsql as $f$ declare q record;
+          begin for q in update s.t set v = 5 where id = 1 returning s.again(id) loop end loop; return null; end $f$;
+        create trigger a_trigger after insert on a for each row execute function f();
+        select rowcast.watch('t'), rowcast.watch('a'), rowcast.watch('aside')`);
+      const changes = brief(await log.changes(`${before} insert into a values (1)`), 'v');
+      expect(changes.filter((one) => one.includes(' t '))).toEqual(['update t 1 5', 'update t 1 6']);
     },
   );
 
