@@ -532,9 +532,14 @@ drop function if exists rowcast.telling(), rowcast.tell(xid8, bigint, text);
 create or replace function rowcast.end_long_transaction(log_row rowcast.log) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  done rowcast.log;
-  told text;
+  done  rowcast.log;
+  told  text;
+  state text := current_setting('rowcast.state', true);
 begin
+  if coalesce(state, '') = '' or substring(state from '^ended (\d+)')::int >= log_row.part then
+    raise exception 'rowcast: the settings of this transaction were reset after it had changed a watched table, and with them what was captured'
+      using errcode = 'object_not_in_prerequisite_state', hint = 'Call RESET ALL outside of transactions.';
+  end if;
   if current_setting('rowcast.waits', true) = 'on' then
     -- What it may wait for was queued after this trigger: it is queued again, behind that.
     told := concat(set_config('rowcast.waits', '', true), set_config('rowcast.state', 'more', true));
@@ -569,11 +574,12 @@ declare
 begin
   -- Most transactions are one statement of few rows: then the row is as it must be. Most others are a few of them: then it
   -- gets the lines of the others, as rowcast.complete does it.
-  if pg_catalog.concat(pg_catalog.current_setting('rowcast.state'), pg_catalog.pg_trigger_depth(), pg_catalog.set_config('rowcast.state', 'ended 0', true)) operator(pg_catalog.=) 'open1ended 0'
+  if pg_catalog.concat(pg_catalog.current_setting('rowcast.state'), pg_catalog.pg_trigger_depth()) operator(pg_catalog.=) 'open1'
      and pg_catalog.clock_timestamp() operator(pg_catalog.<) (new.at operator(pg_catalog.+) interval '50 ms')
+     and pg_catalog.set_config('rowcast.state', 'ended 0', true) operator(pg_catalog.<>) ''
   then
     null;
-  elsif pg_catalog.concat(pg_catalog.pg_trigger_depth(), pg_catalog.current_setting('rowcast.chunks', true), pg_catalog.current_setting('rowcast.row', true), pg_catalog.current_setting('rowcast.waits', true)) operator(pg_catalog.=) '1'
+  elsif pg_catalog.concat(pg_catalog.current_setting('rowcast.state'), pg_catalog.pg_trigger_depth(), pg_catalog.current_setting('rowcast.chunks', true), pg_catalog.current_setting('rowcast.row', true), pg_catalog.current_setting('rowcast.waits', true)) operator(pg_catalog.=) 'more1'
     and pg_catalog.current_setting('rowcast.lines', true) operator(pg_catalog.<>) ''
   then
     update rowcast.log l
@@ -586,7 +592,7 @@ begin
       done := rowcast.end_long_transaction(new);
       return old;
     end if;
-    done := pg_catalog.set_config('rowcast.lines', '', true);
+    done := pg_catalog.concat(pg_catalog.set_config('rowcast.state', 'ended 0', true), pg_catalog.set_config('rowcast.lines', '', true));
   else
     done := rowcast.end_long_transaction(new);
     return old;

@@ -233,6 +233,39 @@ describe('SET CONSTRAINTS ALL IMMEDIATE in the middle', () => {
   });
 });
 
+describe('RESET ALL in the middle, which takes what was gathered with it', () => {
+  it.each([
+    ['of one statement', 'reset all'],
+    ['of several', `update notes set body = 'b'; reset all`],
+    ['before a further one', `reset all; insert into notes values (2, 'b')`],
+    ['before several', `reset all; insert into notes values (2, 'b'); update notes set body = 'c'`],
+    [
+      'of several, before several',
+      `delete from notes; reset all; insert into notes values (2, 'b'), (3, 'c')`,
+    ],
+  ])('fails the transaction, rather than to lose changes: %s', async (_, work) => {
+    const commits = await log.of(async () => {
+      await expect(
+        log.writer.query(`begin; insert into notes values (1, 'a'); ${work}; commit`),
+      ).rejects.toMatchObject({
+        code: '55000',
+        message: expect.stringContaining('rowcast: the settings of this transaction were reset'),
+        hint: 'Call RESET ALL outside of transactions.',
+      });
+      await log.writer.query('rollback');
+    });
+    expect(commits).toEqual([]);
+    const { rows } = await log.writer.query('select from notes');
+    expect(rows).toEqual([]);
+  });
+
+  it('is as nothing before the first statement', async () => {
+    expect(brief(await log.one(`begin; reset all; insert into notes values (1, 'a'); commit`))).toEqual([
+      'insert 1 a',
+    ]);
+  });
+});
+
 describe('isolation levels', () => {
   it.each(['REPEATABLE READ', 'SERIALIZABLE'])('%s', async (level) => {
     const quick = await log.one(`begin isolation level ${level}; insert into notes values (1, 'a'); commit`);
