@@ -95,7 +95,7 @@ describe('the doctor finds', () => {
       [
         {
           check: 'migrations',
-          found: expect.stringMatching(/another version.*: 003_capture$/),
+          found: expect.stringMatching(/another version.*: 003_lines$/),
           remedy: 'run: node dist/cli.js migrate',
         },
       ],

@@ -82,7 +82,7 @@ describe('the migrations', () => {
           `create or replace function rowcast.slot_bytes(slot int2) returns bigint language sql as 'select 0::bigint /* older */'`,
           '002_log',
         ],
-        [`comment on column rowcast.presence.since is 'Since it came.'`, '006_presence'],
+        [`comment on column rowcast.presence.since is 'Since it came.'`, '012_presence'],
         ['alter table rowcast.install drop column version', '001_schema'],
         [
           'drop function rowcast.table_shape(regclass); alter table rowcast.relation drop shape',

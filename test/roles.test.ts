@@ -220,7 +220,7 @@ describe('what takes the rights of an owner', () => {
     const shared = await database();
     const [owner, app] = [await role(shared, 'Owner'), await role(shared)];
     await shared.query(
-      `alter schema rowcast owner to ${owner.name}; delete from rowcast.migration where name = '004_watch'`,
+      `alter schema rowcast owner to ${owner.name}; delete from rowcast.migration where name = '010_watch'`,
     );
     expect(await faultOf(['migrate'], app.url)).toMatch(
       new RegExp(

@@ -84,7 +84,7 @@ const CONNECTED = `
    where datname = current_database() and application_name like 'rowcast%' and pid <> pg_backend_pid()
    group by 1, 2 order by 1, 2`;
 
-/** Advisory locks of the database: 3 has who leads, 4 who mutes; see migrations/003_capture.sql. */
+/** Advisory locks of the database: 3 has who leads, 4 who mutes; see migrations/005_commit.sql. */
 const FLEET = `
   with held as (
     select l.pid from pg_locks l

@@ -44,13 +44,16 @@ describe('migrations', () => {
     const names = [
       '001_schema',
       '002_log',
-      '003_capture',
-      '004_watch',
-      '005_messages',
-      '006_presence',
-      '007_captures',
+      '003_lines',
+      '004_order',
+      '005_commit',
+      '006_capture',
+      '007_written',
       '008_quick',
       '009_trees',
+      '010_watch',
+      '011_messages',
+      '012_presence',
     ];
     expect(rows).toEqual(names.map((name) => ({ name })));
 

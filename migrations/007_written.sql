@@ -166,5 +166,5 @@ end $$;
 comment on function rowcast.drop_captures() is 'Removes the functions of rowcast.write_captures for tables that are watched no longer.';
 revoke all on function rowcast.drop_captures() from public;
 
-insert into rowcast.migration (name) values ('007_captures') on conflict do nothing;
+insert into rowcast.migration (name) values ('007_written') on conflict do nothing;
 commit;

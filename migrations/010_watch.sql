@@ -273,5 +273,5 @@ create or replace view rowcast.watched as
 comment on view rowcast.watched is
   'The tables that are watched: published columns and key by the names they have now (null: dropped), who may read, since which transaction, and whether all triggers are in place and enabled.';
 
-insert into rowcast.migration (name) values ('004_watch') on conflict do nothing;
+insert into rowcast.migration (name) values ('010_watch') on conflict do nothing;
 commit;

@@ -108,5 +108,5 @@ comment on function rowcast.forget_absent(int) is
 
 revoke all on function rowcast.enroll(int), rowcast.attend(int, jsonb, jsonb), rowcast.forget_absent(int) from public;
 
-insert into rowcast.migration (name) values ('006_presence') on conflict do nothing;
+insert into rowcast.migration (name) values ('012_presence') on conflict do nothing;
 commit;

@@ -62,5 +62,5 @@ comment on function rowcast.announce(jsonb) is 'For the service: tells all insta
 revoke all on function rowcast.add_message(text, text, text, jsonb, text), rowcast.publish(text, text, jsonb), rowcast.send(text, text, jsonb),
   rowcast.relay(jsonb), rowcast.announce(jsonb) from public;
 
-insert into rowcast.migration (name) values ('005_messages') on conflict do nothing;
+insert into rowcast.migration (name) values ('011_messages') on conflict do nothing;
 commit;
