@@ -188,9 +188,8 @@ $$;
 comment on function rowcast.is_calm() is 'Whether the leading instance is calm: then a NOTIFY may carry the changes.';
 
 create or replace function rowcast.tell_to_read(xid xid8) returns void language sql as $$
-  select case when rowcast.is_calm()
-                or not pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 5)
-                or rowcast.is_calm() -- since then
+  select case when not pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 5)
+                or rowcast.is_calm()
                 or pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtext('rowcast'), 4)
               then pg_catalog.pg_notify('rowcast', $1::pg_catalog.text) end
 $$;
