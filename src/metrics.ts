@@ -73,7 +73,10 @@ export function createMetrics(sources: MetricSources): Metrics {
     'rowcast_notification_queue_usage_ratio',
     'How full PostgreSQL’s notification queue is.',
   );
-  const logBytes = gauge('rowcast_log_bytes', 'Size of the log in the database.');
+  const logBytes = gauge(
+    'rowcast_log_bytes',
+    'Size of the log in the database, as the leading instance knows it; 0 on the others.',
+  );
   const readDuration = new Histogram({
     name: 'rowcast_read_duration_seconds',
     help: 'Reads of the log.',

@@ -192,7 +192,13 @@ async function start(
   const { pace } = options;
   const fleet = createFleet({ config, pool, feed, onTablesChanged: lookAgain, observe, afterwards, pace });
   const { retentionMs, retentionBytes, serviceToken, maxFrameBytes } = config;
-  const pruner = createPruner({ pool, retentionMs, retentionBytes, observe });
+  const pruner = createPruner({
+    pool,
+    retentionMs,
+    retentionBytes,
+    isLeading: () => fleet.leading,
+    observe,
+  });
   touch = pruner.touch;
   onStop(() => pruner.stop());
 

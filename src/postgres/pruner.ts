@@ -1,8 +1,8 @@
 /**
  * The pruner: keeps the log within its age and size, by calling `rowcast.prune` now and then.
  *
- * Every instance has one; in the database one call is at work at a time. It begins with the first commit: a
- * database without commits is asked nothing.
+ * Every instance has one, and that of the leading instance calls. It begins with the first commit: a database without
+ * commits is asked nothing.
  */
 import type pg from 'pg';
 import { type Observe, reasonOf } from '../observation.ts';
@@ -17,6 +17,7 @@ export interface PrunerOptions {
   pool: pg.Pool;
   retentionMs: number;
   retentionBytes: number;
+  isLeading(): boolean;
   observe: Observe;
   /** How long after a commit it looks. */
   busyMs?: number;
@@ -25,7 +26,7 @@ export interface PrunerOptions {
 const PRUNE = `select emptied, freed_bytes::float8, log_bytes::float8 from rowcast.prune(make_interval(secs => $1), $2)`;
 
 export function createPruner(options: PrunerOptions): Pruner {
-  const { pool, retentionMs, retentionBytes, observe, busyMs = 60_000 } = options;
+  const { pool, retentionMs, retentionBytes, isLeading, observe, busyMs = 60_000 } = options;
   /** The log is emptied a sixth at a time. */
   const idleMs = Math.min(Math.max(retentionMs / 6, busyMs), 2 ** 31 - 1);
   let timer: NodeJS.Timeout | null = null;
@@ -40,6 +41,13 @@ export function createPruner(options: PrunerOptions): Pruner {
 
   async function prune(): Promise<void> {
     touched = false;
+    if (isLeading()) await call();
+    // The size is not known here any more, if it was.
+    else observe({ type: 'feed.log_size', bytes: 0 });
+    arm(touched ? busyMs : idleMs);
+  }
+
+  async function call(): Promise<void> {
     try {
       const { rows } = await pool.query<{ emptied: number; freed_bytes: number; log_bytes: number }>(PRUNE, [
         retentionMs / 1000,
@@ -52,7 +60,6 @@ export function createPruner(options: PrunerOptions): Pruner {
     } catch (error) {
       observe({ type: 'log.prune_failed', error: reasonOf(error) });
     }
-    arm(touched ? busyMs : idleMs);
   }
 
   return {
