@@ -5,6 +5,7 @@
  * Only this room touches the process. It promises that a fault of the surroundings is one line for each thing
  * wrong and exit code 1; that a fault of the program is loud, with exit code 70; and 0 when all went well.
  */
+import './cli/compiler.ts';
 import './cli/headers.ts';
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
