@@ -152,6 +152,9 @@ function statement(random: Random, { functions, partitions, cascades }: Manner):
           `insert into ${table} values (${id}, ${v}) returning react(id, v)`,
           `update ${table} set v = v + 1 where id >= ${id} returning react(id, v)`,
           `with made as (insert into ${table} values (${id}, ${v}) returning *) select react(id, v) from made`,
+          `insert into ${table} values (${id}, ${v}), (${(id % KEYS) + 1}, ${v}) on conflict (id) do update set v = excluded.v returning react(id, v)`,
+          `delete from ${table} where id >= ${id} returning react(id, v)`,
+          `with gone as (delete from ${table} where id >= ${id} returning *) insert into ${table} select id, v + 1 from gone`,
         ]
       : []),
     ...(cascades
