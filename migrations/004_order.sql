@@ -31,6 +31,16 @@ begin
 end $$;
 comment on function rowcast.begin_statement() is 'Trigger before each statement on a watched table: takes its ticket.';
 
+create or replace function rowcast.place_until(relation oid, ticket bigint) returns text language plpgsql as $$
+declare
+  setting pg_catalog.text := concat('rowcast.placing_', relation);
+begin
+  return concat(set_config('rowcast.placing', 'on', true),
+                set_config(setting, greatest(nullif(current_setting(setting, true), '')::bigint, ticket)::text, true));
+end $$;
+comment on function rowcast.place_until(oid, bigint) is
+  'Has the rows of statements on a table up to that ticket find their places by what was done with their keys.';
+
 drop function if exists rowcast.ticket(int, oid);
 create or replace function rowcast.ticket(depth int, relation oid, operation text default null) returns bigint language plpgsql as $$
 declare
@@ -42,13 +52,16 @@ begin
     operation := (select o from unnest('{INSERT,UPDATE,DELETE,TRUNCATE}'::text[]) o, unnest(array[depth, depth + 1]) d
                    order by nullif(split_part(current_setting(concat('rowcast.running_', d, '_', relation, '_', o), true), ' ', 1), '')::bigint desc nulls last limit 1);
   end if;
-  -- What a foreign key cascades to begins one deeper than it ends. It has begun after the one of its kind that is at this
-  -- depth, if there is one: PostgreSQL makes one statement of those of a kind that would end in the other order.
+  -- What a foreign key cascades to begins one deeper than it ends. Where one of that kind is at this depth too, that is mostly
+  -- around it: of those that end one after the other PostgreSQL makes one statement. But it begins anew where a trigger
+  -- after a row has seen what was changed so far, so what was done with the keys has to tell.
   setting := concat('rowcast.running_', depth + 1, '_', relation, '_', operation);
   running := current_setting(setting, true);
   if coalesce(running, '') = '' then
     setting := concat('rowcast.running_', depth, '_', relation, '_', operation);
     running := current_setting(setting, true);
+  elsif current_setting(concat('rowcast.running_', depth, '_', relation, '_', operation), true) <> '' then
+    done := rowcast.place_until(relation, split_part(running, ' ', 1)::bigint);
   end if;
   if coalesce(running, '') = '' then
     return depth * 1000;
@@ -217,12 +230,12 @@ begin
   if ticket <= nullif(current_setting('rowcast.spilled', true), '')::bigint then
     perform rowcast.make_room(ticket);
   end if;
-  if ticket <= nullif(current_setting(concat('rowcast.freed_', relation), true), '')::bigint then
+  if ticket <= nullif(current_setting(concat('rowcast.placing_', relation), true), '')::bigint then
     return true;
   elsif ticket >= 1000000 or coalesce(current_setting('rowcast.state', true), '') = '' then
     return false;
-  elsif ticket < nullif(current_setting('rowcast.inner', true), '')::bigint then
-    perform set_config('rowcast.inner', '', true);
+  elsif ticket < nullif(current_setting('rowcast.nested', true), '')::bigint then
+    perform set_config('rowcast.nested', '', true);
     return false;
   end if;
   return rowcast.has_lines_of(relation);

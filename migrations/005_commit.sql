@@ -14,9 +14,10 @@
 --   rowcast.waits          `on`: it may wait, when it ends, for a key that is checked then
 --   rowcast.chunks         how many chunks were written
 --   rowcast.spilled        the highest ticket that can be in a chunk
---   rowcast.inner          the ticket of what was captured first, where that was a statement of a trigger
---   rowcast.freed          `on`: a statement within another has deleted rows
---   rowcast.freed_<oid>    the highest ticket of such a statement on that table
+--   rowcast.nested         the ticket of what was captured first, where that was a statement of a trigger
+--   rowcast.placing        `on`: rows of some table find their places by what was done with their keys
+--   rowcast.placing_<oid>  those of statements on that table up to this ticket: one within another has deleted rows, or
+--                          which of two has ended cannot be told
 --   rowcast.covered        the partitioned tables under way, whose own triggers capture their partitions
 
 begin;
@@ -49,7 +50,7 @@ declare
 begin
   if new_lines = '' then
     return;
-  elsif is_around is null and concat(current_setting('rowcast.freed', true), current_setting('rowcast.spilled', true)) <> '' then
+  elsif is_around is null and concat(current_setting('rowcast.placing', true), current_setting('rowcast.spilled', true)) <> '' then
     is_around := rowcast.is_around(ticket, split_part(new_lines, ' ', 3)::oid);
   end if;
   if is_around then
@@ -58,10 +59,9 @@ begin
   end if;
   if split_part(new_lines, ' ', 2) = 'd' then -- deletes come first
     place := concat('rowcast.running_1_', split_part(new_lines, ' ', 3));
-    if pg_trigger_depth() > 1 or concat(current_setting('rowcast.inner', true), current_setting(concat(place, '_INSERT'), true),
+    if pg_trigger_depth() > 1 or concat(current_setting('rowcast.nested', true), current_setting(concat(place, '_INSERT'), true),
          current_setting(concat(place, '_UPDATE'), true), current_setting(concat(place, '_DELETE'), true)) <> '' then
-      place := concat('rowcast.freed_', split_part(new_lines, ' ', 3));
-      done := concat(set_config('rowcast.freed', 'on', true), set_config(place, greatest(nullif(current_setting(place, true), '')::bigint, ticket)::text, true));
+      done := rowcast.place_until(split_part(new_lines, ' ', 3)::oid, ticket);
     end if;
   end if;
   if state in ('open', 'more') then
@@ -77,7 +77,7 @@ begin
     return;
   end if;
   if coalesce(state, '') = '' and pg_trigger_depth() > 1 then
-    done := set_config('rowcast.inner', ticket::text, true);
+    done := set_config('rowcast.nested', ticket::text, true);
   end if;
   if coalesce(state, '') = '' and current_setting('transaction_isolation') = 'read committed' then
     -- As the quick way writes it: complete() finds it without knowing its place.
@@ -204,7 +204,9 @@ declare
   told  text;
   state text := current_setting('rowcast.state', true);
 begin
-  if coalesce(state, '') = '' or substring(state from '^ended (\d+)')::int >= log_row.part then
+  if coalesce(state, '') = '' or substring(state from '^ended (\d+)')::int >= log_row.part
+     or coalesce(nullif(current_setting('rowcast.part', true), '')::int, 0) > log_row.part
+  then
     raise exception 'rowcast: the settings of this transaction were reset after it had changed a watched table, and with them what was captured'
       using errcode = 'object_not_in_prerequisite_state', hint = 'Call RESET ALL outside of transactions.';
   end if;

@@ -20,7 +20,7 @@ begin
                 pg_catalog.current_setting(setting, true)), true);
     end;
   end if;
-  perform pg_catalog.set_config('rowcast.covered', pg_catalog.concat(pg_catalog.current_setting('rowcast.covered', true), '[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']', tg_op), true);
+  perform pg_catalog.set_config('rowcast.covered', pg_catalog.concat(pg_catalog.current_setting('rowcast.covered', true), '[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']'), true);
   return new;
 end $$;
 comment on function rowcast.begin_tree_statement() is
@@ -29,12 +29,13 @@ comment on function rowcast.begin_tree_statement() is
 create or replace function rowcast.end_tree_statement() returns trigger language plpgsql as $$
 declare
   covered pg_catalog.text := pg_catalog.current_setting('rowcast.covered', true);
-  -- What a foreign key cascades to begins one deeper than it ends (rowcast.ticket).
-  mark    pg_catalog.text := pg_catalog.concat('[', tg_relid, ':', pg_catalog.pg_trigger_depth() operator(pg_catalog.+) 1, ']', tg_op);
+  -- What a foreign key cascades to begins one deeper than it ends. One of this depth may be around it, or has written
+  -- all its rows as well.
+  mark    pg_catalog.text := pg_catalog.concat('[', tg_relid, ':', pg_catalog.pg_trigger_depth() operator(pg_catalog.+) 1, ']');
   place   pg_catalog.int4 := pg_catalog.strpos(covered, mark);
 begin
   if place operator(pg_catalog.=) 0 then
-    mark := pg_catalog.concat('[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']', tg_op);
+    mark := pg_catalog.concat('[', tg_relid, ':', pg_catalog.pg_trigger_depth(), ']');
     place := pg_catalog.strpos(covered, mark);
   end if;
   if place operator(pg_catalog.>) 0 then

@@ -191,14 +191,8 @@ async function start(
   });
   const { pace } = options;
   const fleet = createFleet({ config, pool, feed, onTablesChanged: lookAgain, observe, afterwards, pace });
-  const { retentionMs, retentionBytes, serviceToken, maxFrameBytes } = config;
-  const pruner = createPruner({
-    pool,
-    retentionMs,
-    retentionBytes,
-    isLeading: () => fleet.leading,
-    observe,
-  });
+  const { serviceToken, maxFrameBytes } = config;
+  const pruner = createPruner({ pool, config, isLeading: () => fleet.leading, observe });
   touch = pruner.touch;
   onStop(() => pruner.stop());
 

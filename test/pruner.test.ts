@@ -25,8 +25,7 @@ it('calls rowcast.prune after commits while its instance leads, and asks nothing
   pool.on('acquire', () => asked++);
   pruner = createPruner({
     pool,
-    retentionMs: 86_400_000,
-    retentionBytes: 2 ** 33,
+    config: { retentionMs: 86_400_000, retentionBytes: 2 ** 33 },
     isLeading: () => leads,
     observe: observed.observe,
     busyMs: 1,

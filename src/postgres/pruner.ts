@@ -5,6 +5,7 @@
  * commits is asked nothing.
  */
 import type pg from 'pg';
+import type { Config } from '../config.ts';
 import { type Observe, reasonOf } from '../observation.ts';
 
 export interface Pruner {
@@ -15,8 +16,7 @@ export interface Pruner {
 
 export interface PrunerOptions {
   pool: pg.Pool;
-  retentionMs: number;
-  retentionBytes: number;
+  config: Pick<Config, 'retentionMs' | 'retentionBytes'>;
   isLeading(): boolean;
   observe: Observe;
   /** How long after a commit it looks. */
@@ -26,7 +26,8 @@ export interface PrunerOptions {
 const PRUNE = `select emptied, freed_bytes::float8, log_bytes::float8 from rowcast.prune(make_interval(secs => $1), $2)`;
 
 export function createPruner(options: PrunerOptions): Pruner {
-  const { pool, retentionMs, retentionBytes, isLeading, observe, busyMs = 60_000 } = options;
+  const { pool, isLeading, observe, busyMs = 60_000 } = options;
+  const { retentionMs, retentionBytes } = options.config;
   /** The log is emptied a sixth at a time. */
   const idleMs = Math.min(Math.max(retentionMs / 6, busyMs), 2 ** 31 - 1);
   let timer: NodeJS.Timeout | null = null;

@@ -259,6 +259,15 @@ describe('RESET ALL in the middle, which takes what was gathered with it', () =>
     expect(rows).toEqual([]);
   });
 
+  it('fails it where a deferred trigger writes as well', async () => {
+    await log.writer.query(`
+      create function late() returns trigger language plpgsql as $f$ begin insert into wide values (new.id); return null; end $f$;
+      create constraint trigger late after insert on notes deferrable initially deferred for each row execute function late()`);
+    const work = `insert into notes values (4, 'a'); update notes set body = 'b'; reset all; insert into notes values (5, 'c')`;
+    await expect(log.writer.query(`begin; ${work}; commit`)).rejects.toMatchObject({ code: '55000' });
+    await log.writer.query('rollback; drop trigger late on notes; drop function late()');
+  });
+
   it('is as nothing before the first statement', async () => {
     expect(brief(await log.one(`begin; reset all; insert into notes values (1, 'a'); commit`))).toEqual([
       'insert 1 a',

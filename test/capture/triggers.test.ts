@@ -136,6 +136,28 @@ describe('foreign-key cascades', () => {
     ]);
   });
 
+  it('to the table itself, where a trigger after each row sees what was changed so far', async () => {
+    await log.writer.query(`
+      create table c (id int primary key, code int unique,
+        a int references c(code) on update cascade, b int references c(code) on update cascade);
+      create table aside (id int primary key);
+      create function seen() returns trigger language plpgsql as $f$ begin return null; end $f$;
+      create trigger seen after update on c referencing new table as n for each row execute function seen();
+      create function apart() returns trigger language plpgsql as
+        $f$ begin perform pg_logical_emit_message(false, 'apart', ''); return null; end $f$;
+      create trigger apart before update on c for each statement execute function apart();
+      insert into c values (1, 1, null, null), (2, 2, null, null), (3, 3, 1, 2);
+      select rowcast.watch('c'), rowcast.watch('aside')`);
+    const changes = await log.changes(
+      'insert into aside values (1); update c set code = code + 10 where id < 3',
+    );
+    const ofThird = changes.filter(({ key }) => key?.['id'] === 3).map(({ new: row, old }) => [row, old]);
+    expect(ofThird).toEqual([
+      [{ id: 3, code: 3, a: 11, b: 2 }, { a: 1 }],
+      [{ id: 3, code: 3, a: 11, b: 12 }, { b: 2 }],
+    ]);
+  });
+
   it.each(['', 'insert into aside default values;'])(
     'of a function in RETURNING, to the very row: %s',
     async (before) => {
