@@ -400,6 +400,24 @@ describe('triggers', () => {
     },
   );
 
+  it.each(['', 'insert into aside default values;'])(
+    'a CTE that deletes rows, which the statement inserts anew: %s',
+    async (before) => {
+      await log.writer.query(`
+        create table t (id int primary key, v int); create table aside (id int generated always as identity primary key);
+        select rowcast.watch('t'), rowcast.watch('aside'); insert into t values (1, 1), (2, 2)`);
+      const changes = await log.changes(
+        `${before} with gone as (delete from t returning *) insert into t select id, v + 10 from gone`,
+      );
+      const ofT = brief(changes, 'v').filter((one) => one.includes(' t '));
+      for (const id of [1, 2]) {
+        expect(
+          ofT.filter((one) => one.startsWith(`delete t ${id}`) || one.startsWith(`insert t ${id} `)),
+        ).toEqual([`delete t ${id}`, `insert t ${id} ${id + 10}`]);
+      }
+    },
+  );
+
   it('a function that deletes the row, and then the statement inserts it', async () => {
     await log.writer.query(`
       create table t (id int primary key, v int); select rowcast.watch('t'); insert into t values (1, 1), (2, 2);
