@@ -2,12 +2,13 @@
 import type { Measurement, Result } from './measurement.ts';
 import { clockMs, pace, takeRounds } from './rig/clock.ts';
 import { flushMs } from './rig/disk.ts';
-import { createMessages, notifyNaively, watch } from './rig/messages.ts';
+import { createMessages, logBarely, notifyNaively, watch } from './rig/messages.ts';
 import type { Peer } from './rig/peer.ts';
 import type { Rig } from './rig/rig.ts';
 import { median, medianRatio } from './rig/statistics.ts';
 
-const SIDES = ['untouched', 'naive', 'watched'] as const;
+/** As `peers/writers` numbers its tables. `logged`: by the least trigger that keeps a log, to see what any has to cost. */
+const SIDES = ['untouched', 'naive', 'watched', 'logged'] as const;
 type Side = (typeof SIDES)[number];
 
 const CONNECTIONS = [1, 4, 16, 64];
@@ -16,7 +17,7 @@ const DELAYS_US = [0, 1000];
 /** Until rowcast has muted the writers, and every connection has its plans. */
 const LEAD_IN_MS = 600;
 const ROUND_MS = 1000;
-const CASE_MS = 15_000;
+const CASE_MS = 20_000;
 
 /** In which rowcast unmutes the writers. */
 const QUIET_LEAD_IN = 200;
@@ -57,8 +58,9 @@ async function prepare(rig: Rig): Promise<Scene> {
   const plain = await rig.database('bench_naive');
   const ours = await rig.database('bench_watched');
   const [admin, writer] = [await rig.client(plain), await rig.client(ours)];
-  for (const table of ['untouched', 'naive']) await admin.query(createMessages(table));
+  for (const table of ['untouched', 'naive', 'logged']) await admin.query(createMessages(table));
   await admin.query(notifyNaively('naive'));
+  await admin.query(logBarely('logged'));
   await writer.query(createMessages('watched'));
   await writer.query(watch('watched'));
   const { rows } = await admin.query<{ folder: string }>(
@@ -69,7 +71,7 @@ async function prepare(rig: Rig): Promise<Scene> {
   await rig.peer('pg-client', plain, 'x');
   const beside = await rig.peer('writers', plain);
   return {
-    writers: { untouched: beside, naive: beside, watched: await rig.peer('writers', ours) },
+    writers: { untouched: beside, naive: beside, logged: beside, watched: await rig.peer('writers', ours) },
     subscriber: await rig.peer('subscriber', port, 'watched'),
     async commit() {
       await writer.query('insert into watched (content) values ($1)', [clockMs().toFixed(3)]);
@@ -84,7 +86,7 @@ async function compare(
   flush: string,
   forMs: number,
 ): Promise<Result[]> {
-  const rates: Record<Side, number[]> = { untouched: [], naive: [], watched: [] };
+  const rates: Record<Side, number[]> = { untouched: [], naive: [], watched: [], logged: [] };
   const medians: number[] = [];
   const slowest: number[] = [];
   await takeRounds(forMs, async () => {
@@ -128,6 +130,12 @@ async function compare(
       figures: toClient,
       ...alone,
       ...(isMany ? { bound: { atLeast: 0.55 } } : { unbound: true as const }),
+    },
+    {
+      case: `${where}, a bare log against no trigger`,
+      figures: { 'bare log against naive': medianRatio(rates.logged, rates.naive).toFixed(2) },
+      value: medianRatio(rates.logged, rates.untouched),
+      unbound: true as const,
     },
   ];
 }

@@ -1,14 +1,14 @@
 /**
  * Writers: up to as many connections as are asked for at once, each of which commits one row after the other.
  *
- * Argument: the database's URL. Tables are numbered from 0: `untouched`, `naive`, `watched`.
+ * Argument: the database's URL. Tables are numbered from 0: `untouched`, `naive`, `watched`, `logged`.
  */
 import pg from 'pg';
 import { clockMs } from '../rig/clock.ts';
 import { answer } from '../rig/peer.ts';
 
 const [url = ''] = process.argv.slice(2);
-const TABLES = ['untouched', 'naive', 'watched'];
+const TABLES = ['untouched', 'naive', 'watched', 'logged'];
 const clients: pg.Client[] = [];
 
 answer({
